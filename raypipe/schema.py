@@ -1,0 +1,81 @@
+"""The Arrow schema of every table that a run directory holds. Column names live only here.
+
+`image` is always an encoded picture (PNG, WebP or JPEG bytes), never an array of floats.
+"""
+
+import pyarrow as pa
+
+SCHEMA_VERSION = 1
+"""Version of `results.json` and of the tables below."""
+
+SAMPLES = pa.schema(
+    [
+        pa.field("sample_id", pa.string(), nullable=False),
+        pa.field("model", pa.string(), nullable=False),
+        pa.field("prompt_id", pa.string(), nullable=False),
+        pa.field("prompt", pa.string(), nullable=False),
+        pa.field("seed", pa.int64(), nullable=False),
+        pa.field("batch_id", pa.string(), nullable=False),
+        pa.field("prompt_sent", pa.string(), nullable=False),
+        pa.field("source", pa.string()),
+    ]
+)
+"""What a run consists of, written before anything is computed; one row per sample.
+
+`prompt` is what pairs a sample across models; `prompt_sent` is the text the model was given (with
+the model's suffix); `source` names the picture where it exists already, and is null where it is to
+be generated.
+"""
+
+IMAGES = pa.schema(
+    [
+        pa.field("sample_id", pa.string(), nullable=False),
+        pa.field("model", pa.string(), nullable=False),
+        pa.field("prompt_id", pa.string(), nullable=False),
+        pa.field("prompt", pa.string(), nullable=False),
+        pa.field("seed", pa.int64(), nullable=False),
+        pa.field("image", pa.binary()),
+        pa.field("width", pa.int32()),
+        pa.field("height", pa.int32()),
+        pa.field("device", pa.string()),
+        pa.field("truncated", pa.bool_(), nullable=False),
+        pa.field("status", pa.string(), nullable=False),
+        pa.field("reason", pa.string()),
+    ]
+)
+"""One row per sample; `status` is `ok` or `quarantined`, and `reason` says why."""
+
+SCORES = pa.schema(
+    [
+        pa.field("model", pa.string(), nullable=False),
+        pa.field("prompt_id", pa.string(), nullable=False),
+        pa.field("prompt", pa.string(), nullable=False),
+        pa.field("encoder", pa.string(), nullable=False),
+        pa.field("scs", pa.float64()),
+        pa.field("scs_se", pa.float64()),
+        pa.field("n_images", pa.int32(), nullable=False),
+        pa.field("medoid_sample_id", pa.string()),
+        pa.field("outlier_sample_id", pa.string()),
+        pa.field("clip_score", pa.float64()),
+        pa.field("reason", pa.string()),
+    ]
+)
+"""One row per (model, prompt, encoder); `scs` is null, with a reason, under two usable images."""
+
+OK = "ok"
+QUARANTINED = "quarantined"
+
+
+def embeddings(dim: int) -> pa.Schema:
+    """Schema of `embeddings/`: unit-length vectors of `dim` float32.
+
+    `clip_score` is 100·max(cos(image, prompt), 0), null for an encoder that reads no text.
+    """
+    return pa.schema(
+        [
+            pa.field("sample_id", pa.string(), nullable=False),
+            pa.field("encoder", pa.string(), nullable=False),
+            pa.field("embedding", pa.list_(pa.float32(), dim)),
+            pa.field("clip_score", pa.float32()),
+        ]
+    )
