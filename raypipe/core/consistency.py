@@ -1,0 +1,249 @@
+"""Semantic consistency score: how alike are the images that one prompt gives?
+
+Source: "Semantic Approach to Quantifying the Consistency of Diffusion Model Image Generation"
+(arXiv 2404.08799), as its public code computes it.
+
+Shape letters: P prompts, N images of a prompt (one per seed), D embedding dimensions,
+M = N(N-1)/2 pairs of images, in the order (1,0) (2,0) (2,1) (3,0) ...: image by image, so that
+the pairs among the first k images are the first k(k-1)/2 pairs.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+FloatArray = NDArray[np.float64]
+
+CHUNK_ELEMENTS = 2**20
+"""Embedding values worked on at a time: bounds the memory beside input and output."""
+
+TIE = 1e-4
+"""Mean pair scores closer than this are equal: float32 embeddings cannot tell them apart."""
+
+_SAFE_SQUARE = {np.dtype(np.float32): (1e-30, 1e30), np.dtype(np.float64): (1e-250, 1e250)}
+"""Squared lengths in this range neither overflow nor lose digits to underflow."""
+
+
+@dataclass(frozen=True)
+class PromptScore:
+    """What the images of one prompt say. Scores are on the scale 0 to 100."""
+
+    scs: float
+    """Mean pair score."""
+    scs_se: float | None
+    """Jackknife standard error of scs over images; None for two images, where it is undefined."""
+    n_images: int
+    medoid: int
+    """Index of the image most like the others (highest mean pair score; ties: the first)."""
+    outlier: int
+    """Index of the image least like the others (lowest mean pair score; ties: the first)."""
+
+
+@dataclass(frozen=True)
+class ConvergencePoint:
+    """The score had only the first `n_images` seeds been drawn."""
+
+    n_images: int
+    scs: FloatArray
+    """One score per prompt (P,)."""
+    scs_se: FloatArray | None
+    """Jackknife standard error per prompt (P,); None for two images, where it is undefined."""
+    mean: float
+    """Mean of scs over prompts."""
+    mean_se: float | None
+    """Standard error of `mean`, prompts being the sample; None for one prompt."""
+    prompt_se: float | None
+    """Root mean square of scs_se: how sure one prompt's score is; None for two images."""
+
+
+def semantic_consistency_score(embeddings: ArrayLike) -> Any:
+    """Consistency of each prompt's images: SCS = mean over i < j of max(100 cos(e_i, e_j), 0).
+
+    The floor is applied to each pair, before averaging.
+
+    embeddings: floats (P, N, D) or (N, D), of any non-zero length. Returns float64 (P,), or a
+    scalar for (N, D), between 0 and 100. ValueError for fewer than two images, a zero vector, a
+    non-finite value or another rank.
+
+    >>> float(semantic_consistency_score([[1.0, 0.0], [2.0, 0.0], [-1.0, 0.0]]))  # 100, 0, 0
+    33.333333333333336
+    """
+    e_PND, single = _as_prompts(embeddings)
+    scs_P = np.concatenate([s_PM.mean(axis=1) for s_PM in _pair_score_chunks(e_PND)])
+    return scs_P[0] if single else scs_P
+
+
+def pair_scores(embeddings: ArrayLike) -> FloatArray:
+    """Every pair's score max(100 cos(e_i, e_j), 0), in the pair order of this file.
+
+    embeddings (P, N, D) or (N, D) → (P, M) or (M,). All that this package says about one prompt's
+    images follows from these. Stream long runs through it: the scores take (N-1)/2D of the room
+    that float32 embeddings take, twice that as float64. Errors: see semantic_consistency_score.
+    """
+    e_PND, single = _as_prompts(embeddings)
+    s_PM = np.concatenate(list(_pair_score_chunks(e_PND)))
+    return s_PM[0] if single else s_PM
+
+
+def score_prompt(embeddings: ArrayLike) -> PromptScore:
+    """Score the images of one prompt, embeddings (N, D). Errors: see semantic_consistency_score."""
+    e_ND = np.asarray(embeddings)
+    if e_ND.ndim != 2:
+        raise ValueError(f"one prompt's embeddings must have shape (N, D), got {e_ND.shape}")
+    return _score_pairs(pair_scores(e_ND[None]))[0]
+
+
+def score_prompts(embeddings: Sequence[ArrayLike] | NDArray[Any]) -> list[PromptScore]:
+    """Score many prompts; prompts may differ in their number of images.
+
+    embeddings: (P, N, D), or one (N_p, D) array per prompt. Returns one PromptScore per prompt, in
+    order. A prompt with fewer than two images has no score: ValueError names it, so leave such
+    prompts out (and count them) first.
+    """
+    if isinstance(embeddings, np.ndarray) and embeddings.ndim == 3:
+        return [score for s_PM in _pair_score_chunks(embeddings) for score in _score_pairs(s_PM)]
+    by_shape: dict[tuple[int, ...], list[int]] = {}
+    arrays = [np.asarray(e_ND) for e_ND in embeddings]
+    for index, e_ND in enumerate(arrays):
+        if e_ND.ndim != 2 or len(e_ND) < 2:
+            raise ValueError(
+                f"each prompt needs two or more images, shape (N, D), "
+                f"got {e_ND.shape} for prompt {index}"
+            )
+        by_shape.setdefault(e_ND.shape, []).append(index)
+    scores: dict[int, PromptScore] = {}
+    for indices in by_shape.values():
+        group_PND = np.stack([arrays[index] for index in indices])
+        scores.update(zip(indices, score_prompts(group_PND), strict=True))
+    return [scores[index] for index in range(len(arrays))]
+
+
+def jackknife_se(pairs: ArrayLike) -> FloatArray:
+    """Standard error of the mean pair score over images, from pair scores (P, M) → (P,).
+
+    SCS is a U-statistic of degree two over the images. Leaving image i out changes it by
+    -2 (r_i - r̄) / ((N-1)(N-2)), r_i the sum of image i's pair scores, so that the jackknife
+    variance (N-1)/N Σ (SCS_-i - mean)² is  4 Σ (r_i - r̄)² / (N (N-1) (N-2)²).
+
+    Undefined for two images (ValueError), and biased upward for three to five: the jackknife
+    counts the pair noise, which falls as 1/N², as if it fell as 1/N. Source: Efron and Stein 1981.
+    """
+    s_PM = np.asarray(pairs, dtype=np.float64)
+    n = n_images_of(s_PM.shape[-1])
+    if n < 3:
+        raise ValueError(f"the jackknife needs three or more images, got {n}")
+    r_PN = _image_sums(s_PM)
+    squares_P = ((r_PN - r_PN.mean(axis=1, keepdims=True)) ** 2).sum(axis=1)
+    return np.asarray(np.sqrt(4 * squares_P / (n * (n - 1) * (n - 2) ** 2)))
+
+
+def convergence(pairs: ArrayLike) -> list[ConvergencePoint]:
+    """SCS of the first k images for k = 2 ... N: did the study draw enough seeds?
+
+    pairs: pair scores (P, M). Prompts that lack images must be left out, or every prompt cut to
+    the seeds that all have, so that each point averages over the same prompts.
+    """
+    s_PM = np.asarray(pairs, dtype=np.float64)
+    points = []
+    for k in range(2, n_images_of(s_PM.shape[-1]) + 1):
+        first_k = s_PM[:, : k * (k - 1) // 2]
+        scs_P = first_k.mean(axis=1)
+        se_P = jackknife_se(first_k) if k > 2 else None
+        points.append(
+            ConvergencePoint(
+                n_images=k,
+                scs=scs_P,
+                scs_se=se_P,
+                mean=float(scs_P.mean()),
+                mean_se=float(scs_P.std(ddof=1) / len(scs_P) ** 0.5) if len(scs_P) > 1 else None,
+                prompt_se=None if se_P is None else float(np.sqrt((se_P**2).mean())),
+            )
+        )
+    return points
+
+
+def n_images_of(n_pairs: int) -> int:
+    """Number of images N that has n_pairs = N(N-1)/2 pairs; ValueError if there is none.
+
+    >>> n_images_of(190)
+    20
+    """
+    n = (1 + math.isqrt(1 + 8 * n_pairs)) // 2
+    if n < 2 or n * (n - 1) // 2 != n_pairs:
+        raise ValueError(f"the number of pairs must be N(N-1)/2 with N >= 2, got {n_pairs}")
+    return n
+
+
+def _score_pairs(s_PM: FloatArray) -> list[PromptScore]:
+    n = n_images_of(s_PM.shape[1])
+    mean_PN = _image_sums(s_PM) / (n - 1)
+    medoid_P = (mean_PN > mean_PN.max(axis=1, keepdims=True) - TIE).argmax(axis=1)
+    outlier_P = (mean_PN < mean_PN.min(axis=1, keepdims=True) + TIE).argmax(axis=1)
+    se_P = jackknife_se(s_PM).tolist() if n > 2 else [None] * len(s_PM)
+    columns = (s_PM.mean(axis=1).tolist(), se_P, medoid_P.tolist(), outlier_P.tolist())
+    return [
+        PromptScore(scs, se, n, medoid, outlier)
+        for scs, se, medoid, outlier in zip(*columns, strict=True)
+    ]
+
+
+def _image_sums(s_PM: FloatArray) -> FloatArray:
+    """Sum of each image's pair scores, (P, M) → (P, N)."""
+    n = n_images_of(s_PM.shape[1])
+    rows, columns = np.tril_indices(n, -1)
+    member_MN = np.zeros((len(rows), n))
+    member_MN[np.arange(len(rows)), rows] = 1
+    member_MN[np.arange(len(rows)), columns] = 1
+    return s_PM @ member_MN
+
+
+def _as_prompts(embeddings: ArrayLike) -> tuple[NDArray[Any], bool]:
+    e = np.asarray(embeddings)
+    if e.ndim not in (2, 3):
+        raise ValueError(f"embeddings must have shape (P, N, D) or (N, D), got {e.shape}")
+    return (e[None], True) if e.ndim == 2 else (e, False)
+
+
+def _pair_score_chunks(e_PND: NDArray[Any]) -> Iterator[FloatArray]:
+    """Pair scores (p, M) of a few prompts at a time; an empty (0, M) for no prompts."""
+    n_prompts, n, dim = e_PND.shape
+    if n < 2 or dim < 1:
+        raise ValueError(f"a prompt needs two or more non-empty images, got shape {e_PND.shape}")
+    step = max(1, CHUNK_ELEMENTS // (n * max(n, dim)))
+    rows, columns = np.tril_indices(n, -1)
+    for start in range(0, max(n_prompts, 1), step):
+        cos_PNN = _cosines(e_PND[start : start + step])
+        yield np.clip(100.0 * cos_PNN[:, rows, columns], 0.0, 100.0)
+
+
+def _cosines(e_PND: NDArray[Any]) -> FloatArray:
+    """Cosines (P, N, N) by one batched product; lengths come from its own diagonal."""
+    if e_PND.dtype not in _SAFE_SQUARE:
+        e_PND = e_PND.astype(np.float32 if e_PND.dtype == np.float16 else np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        dot_PNN = e_PND @ e_PND.transpose(0, 2, 1)
+    square_PN = np.einsum("pii->pi", dot_PNN)
+    low, high = _SAFE_SQUARE[e_PND.dtype]
+    if not ((square_PN > low) & (square_PN < high)).all():  # false for NaN too
+        e_PND = _rescaled(e_PND)
+        dot_PNN = e_PND @ e_PND.transpose(0, 2, 1)
+        square_PN = np.einsum("pii->pi", dot_PNN)
+    length_PN = np.sqrt(square_PN, dtype=np.float64)
+    return np.asarray(dot_PNN / (length_PN[:, :, None] * length_PN[:, None, :]))
+
+
+def _rescaled(e_PND: NDArray[Any]) -> FloatArray:
+    """Divide each vector by its largest value; ValueError for what has no direction."""
+    e_PND = e_PND.astype(np.float64)
+    if not np.isfinite(e_PND).all():
+        prompt, image, _ = np.argwhere(~np.isfinite(e_PND))[0]
+        raise ValueError(f"embeddings must be finite, got {e_PND[prompt, image]}")
+    largest_PN1 = np.abs(e_PND).max(axis=2, keepdims=True)
+    if not largest_PN1.all():
+        _, image, _ = np.argwhere(largest_PN1 == 0)[0]
+        raise ValueError(f"embeddings must not be zero vectors, got one for image {image}")
+    return np.asarray(e_PND / largest_PN1)
