@@ -1,0 +1,101 @@
+"""How many prompts and seeds would show this difference? Shape letters: P prompts, M pairs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import scipy
+from numpy.typing import ArrayLike
+
+from raypipe.core.consistency import jackknife_se, n_images_of
+from raypipe.core.statistics import too_few_prompts
+
+WILCOXON_EFFICIENCY = 3 / np.pi
+"""Prompts that a t-test needs per prompt of the Wilcoxon test, differences being normal: 0.955."""
+
+
+@dataclass(frozen=True)
+class PowerRow:
+    n_prompts: int
+    n_seeds: int
+    power: float
+    """Probability that the Wilcoxon test comes out below alpha, unadjusted."""
+
+
+@dataclass(frozen=True)
+class PowerTable:
+    """The difference, where its noise comes from, and the power of other study sizes."""
+
+    difference: float
+    """Mean over prompts of a - b, taken as the true one."""
+    sd_between_prompts: float | None
+    """SD over prompts of the true difference: more seeds do not lower it."""
+    sd_within_prompt: float | None
+    """Error of one prompt's difference with the seeds that were drawn: falls as 1/sqrt(seeds)."""
+    n_prompts: int
+    n_seeds: int
+    alpha: float
+    rows: list[PowerRow]
+    """Empty where undefined; `reason` says why."""
+    reason: str | None = None
+
+
+def power_table(
+    pair_differences: ArrayLike,
+    *,
+    prompts: Sequence[int] = (10, 20, 50, 100, 200, 500),
+    seeds: Sequence[int] = (5, 10, 20, 50),
+    alpha: float = 0.05,
+) -> PowerTable:
+    """Power of the paired Wilcoxon test for a true difference as large as the observed one.
+
+    pair_differences (P, M): pair scores of a minus those of b, same prompts and seeds. The variance
+    over prompts of the observed d_p is split into  between = Var(d_p) - mean(se_p²), floored at
+    zero, and  within = mean(se_p²), se_p the jackknife error of d_p over the N seeds; with n seeds
+    SD(n)² = between + within · N/n. Power is that of the two-sided t-test (noncentral t) with
+    3/π · prompts; zero where no outcome could be significant.
+
+    Read it as a plan, not a proof: the observed difference is itself uncertain, and one that was
+    selected for being large promises too much; with three to five seeds the jackknife overstates
+    `within`; and noise that all prompts share through the common seeds is not in it.
+    Undefined (with a reason) for one prompt, two seeds, or differences without any spread.
+    """
+    d_PM = np.asarray(pair_differences, dtype=np.float64)
+    n_prompts, n_seeds = len(d_PM), n_images_of(d_PM.shape[1])
+    d_P = d_PM.mean(axis=1)
+    difference = float(d_P.mean())
+
+    def table(
+        between: float | None, within: float | None, rows: list[PowerRow], reason: str | None
+    ) -> PowerTable:
+        return PowerTable(difference, between, within, n_prompts, n_seeds, alpha, rows, reason)
+
+    if n_prompts < 2 or n_seeds < 3:
+        return table(None, None, [], "power needs two or more prompts and three or more seeds")
+    within = float((jackknife_se(d_PM) ** 2).mean())
+    between = max(0.0, float(d_P.var(ddof=1)) - within)
+    if between + within == 0:
+        return table(0.0, 0.0, [], "the differences have no spread: every study would show them")
+    rows = [
+        PowerRow(p, n, wilcoxon_power(difference, between + within * n_seeds / n, p, alpha))
+        for p in prompts
+        for n in seeds
+    ]
+    return table(between**0.5, within**0.5, rows, None)
+
+
+def wilcoxon_power(difference: float, variance: float, n_prompts: int, alpha: float) -> float:
+    """Power of the two-sided signed-rank test on normal paired differences, variance > 0.
+
+    >>> round(wilcoxon_power(0.5, 1.0, 34, 0.05), 2)
+    0.79
+    """
+    if too_few_prompts(n_prompts, alpha):
+        return 0.0
+    n = WILCOXON_EFFICIENCY * n_prompts
+    shift = abs(difference) * (n / variance) ** 0.5
+    if shift > 20:  # certain, and beyond what the noncentral t is computed for
+        return 1.0
+    limit = scipy.stats.t.isf(alpha / 2, n - 1)
+    lower, upper = scipy.stats.nct.cdf([-limit, limit], n - 1, shift)
+    return float(np.clip(1 - upper + lower, 0.0, 1.0))
