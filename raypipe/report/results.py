@@ -1,87 +1,200 @@
 """`results.json`: everything that the statistics of a consistency run say.
 
-`build_results` is a pure function of its arguments, with a fixed bootstrap seed, so that a resumed
-run writes the same bytes as an undisturbed one. The page and the terminal table only render what
-stands here. `docs/results.md` describes each key.
+`build_results` is a pure function of its arguments, with a fixed bootstrap seed, and takes rows in
+any order, so that a resumed run writes the same bytes as an undisturbed one. The page and the
+terminal table only render what stands here. `docs/results.md` describes each key.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from raypipe.core.consistency import ConvergencePoint
+from raypipe.core.split_half import SplitHalf
+from raypipe.core.statistics import Comparison, adjust, compare, describe, rank_agreement
+from raypipe.report.evidence import (
+    Missing,
+    Pair,
+    curve_record,
+    estimate_record,
+    power_record,
+    range_record,
+    split_half_record,
+)
+from raypipe.report.notes import notes
+from raypipe.schema import SCHEMA_VERSION
 
-ALPHA = 0.05
+EXTREMES = 50
+"""Prompts named at each end of a comparison; with at most twice as many, all are named."""
 
-
-@dataclass(frozen=True)
-class Missing:
-    """A piece of evidence that could not be computed."""
-
-    reason: str
-    """One plain sentence; it stands in results.json beside the nulls."""
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A value with the bounds of its confidence interval, at level 1 - alpha."""
-
-    value: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class Pair:
-    """The scores of two models on the prompts that both could be scored on.
-
-    Each prompt's two scores come from the same seeds: a seed that failed on one side is left out
-    on the other side too, so these may differ from the scores of the models by themselves. P is
-    the number of prompts; all arrays are (P,) and in the order of `prompt_ids`.
-    """
-
-    a: str
-    """Name of the first model; differences are a minus b."""
-    b: str
-    prompt_ids: Sequence[str]
-    scs_a: NDArray[np.float64]
-    scs_b: NDArray[np.float64]
-    se_a: NDArray[np.float64] | None
-    """Jackknife standard errors over images; None where some prompt has only two."""
-    se_b: NDArray[np.float64] | None
-    n_images: NDArray[np.int64]
-    """Seeds that both models have, 2 or more."""
-    left_out_prompts: int = 0
-    """Prompts left out because fewer than two seeds were usable in both models."""
-    crossed: Estimate | Missing = Missing("not computed")
-    """Mean difference with its bootstrap interval over prompts × seeds."""
+MAX_SORTED = 401
+"""Differences kept for the paired plot, at evenly spaced ranks; with fewer prompts, all."""
 
 
 def build_results(
     scores: pa.Table,
     *,
+    encoder: str,
+    models: Sequence[str],
     pairs: Sequence[Pair] = (),
     convergence: Mapping[str, Sequence[ConvergencePoint] | Missing] | None = None,
-    a_a: Mapping[str, Pair | Missing] | None = None,
+    a_a: Mapping[str, SplitHalf | Missing] | None = None,
     quarantined: Mapping[str, int] | None = None,
     truncated: Mapping[str, int] | None = None,
     devices: Mapping[str, Sequence[str]] | None = None,
-    models: Sequence[str] | None = None,
-    alpha: float = ALPHA,
+    alpha: float = 0.05,
+    resamples: int = 9999,
+    seed: int = 0,
 ) -> dict[str, Any]:
     """Turn scores and evidence into the content of results.json.
 
-    scores: raypipe.schema.SCORES, of one encoder (ValueError for several).
-    pairs: one per comparison, in the order of the report; Holm's correction runs over all of them.
-    convergence: by model name, what raypipe.core.consistency.convergence gave.
-    a_a: by model name, that model's first half of the seeds (a) against the second half (b).
-    quarantined: number of samples by reason.
-    truncated: number of samples by model whose prompt was longer than a text encoder reads.
-    devices: kinds of device by model that made its images, for the note on mixed devices.
-    models: their order in the report; without it, the order in which `scores` names them.
+    scores: raypipe.schema.SCORES, rows in any order. encoder: the one that the verdicts stand on;
+    other encoders in `scores` only give their rank agreement with it. models: names, in the order
+    of the report. pairs: one per comparison; Holm's correction runs over all of them.
+    convergence, a_a: by model. quarantined: samples by reason. truncated: by model, samples whose
+    prompt was longer than a text encoder reads. devices: by model, the kinds that made its images.
+    resamples, seed: of the bootstrap.
     """
-    raise NotImplementedError
+    scores = scores.sort_by([("prompt_id", "ascending")])
+    main = scores.filter(pc.field("encoder") == encoder)
+    prompts = dict(zip(main["prompt_id"].to_pylist(), main["prompt"].to_pylist(), strict=True))
+    draws = {"seed": seed, "resamples": resamples}
+    pairs = [pair.in_order() for pair in pairs]
+    compared = _compare(pairs, alpha=alpha, **draws)
+    results: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "alpha": alpha,
+        "encoder": encoder,
+        "models": [_model(main, name, confidence=1 - alpha, **draws) for name in models],
+        "comparisons": [_comparison(p, c, prompts) for p, c in zip(pairs, compared, strict=True)],
+        "convergence": [curve_record(name, (convergence or {}).get(name)) for name in models],
+        "a_a": [split_half_record(name, (a_a or {}).get(name)) for name in models],
+        "encoder_agreement": _agreement(scores, encoder, models),
+        "quarantined": dict(sorted((quarantined or {}).items())),
+    }
+    results["notes"] = notes(results, truncated or {}, devices or {})
+    return results
+
+
+def _model(scores: pa.Table, name: str, **description: Any) -> dict[str, Any]:
+    own = scores.filter(pc.field("model") == name)
+    scored = own.filter(pc.field("scs").is_valid())
+    clip = own["clip_score"].drop_null().to_numpy()
+    record: dict[str, Any] = {
+        "name": name,
+        "n_prompts": scored.num_rows,
+        "n_images": pc.sum(scored["n_images"]).as_py() or 0,
+        "images_per_prompt": range_record(scored["n_images"].to_numpy()),
+        "prompts_without_score": own.num_rows - scored.num_rows,
+    }
+    if scored.num_rows:
+        told = asdict(describe(scored["scs"].to_numpy(), **description))
+        told.pop("n")
+    else:
+        reason = "no prompt has two usable images"
+        empty = ("mean", "median", "sd", "min", "max")
+        told = dict.fromkeys(empty) | {"reasons": dict.fromkeys(empty, reason)}
+        told["mean_interval"] = estimate_record(Missing(reason))
+    record |= told
+    record["clip_score"] = float(clip.mean()) if len(clip) else None
+    if not len(clip):
+        record["reasons"]["clip_score"] = "the encoder reads no text, or there are no images"
+    return record
+
+
+def _compare(
+    pairs: Sequence[Pair], *, alpha: float, seed: int, resamples: int
+) -> list[Comparison | None]:
+    """Compare each pair and adjust over all; None for a pair without a prompt in common."""
+    made = [
+        compare(p.scs_a, p.scs_b, a=p.a, b=p.b, seed=seed, resamples=resamples, alpha=alpha)
+        for p in pairs
+        if len(p.prompt_ids)
+    ]
+    adjusted = iter(adjust(made) if made else [])
+    return [next(adjusted) if len(pair.prompt_ids) else None for pair in pairs]
+
+
+def _comparison(pair: Pair, made: Comparison | None, prompts: dict[str, str]) -> dict[str, Any]:
+    difference = pair.scs_a - pair.scs_b
+    record = _no_prompts(pair) if made is None else asdict(made)
+    record.pop("alpha", None)
+    ranks = np.linspace(0, len(difference) - 1, min(len(difference), MAX_SORTED)).round()
+    return record | {
+        "mean_difference_crossed": estimate_record(pair.crossed),
+        "power": power_record(pair.power),
+        "images_per_prompt": range_record(pair.n_images),
+        "left_out_prompts": pair.left_out_prompts,
+        "sorted_differences": np.sort(difference)[ranks.astype(int)].tolist(),
+        "prompts": _extremes(pair, difference, prompts),
+    }
+
+
+def _no_prompts(pair: Pair) -> dict[str, Any]:
+    """The record of two models that share no scored prompt: every statistic null."""
+    reason = "no prompt has two usable images in both models"
+    estimate = estimate_record(Missing(reason))
+    test = {"statistic": None, "p_value": None, "method": None, "reason": reason}
+    return {
+        "a": pair.a,
+        "b": pair.b,
+        "n": 0,
+        "summary_a": None,
+        "summary_b": None,
+        "mean_difference": estimate,
+        "wilcoxon": test | {"p_adjusted": None},
+        "ks_2samp": test,
+        "hodges_lehmann": estimate,
+        "rank_biserial": None,
+        "normality": {"paper_a": test, "paper_b": test, "differences": test},
+        "verdict": "too_few_prompts",
+        "verdict_reason": reason,
+        "reasons": {"rank_biserial": reason, "summary_a": reason, "summary_b": reason},
+    }
+
+
+def _extremes(
+    pair: Pair, difference: NDArray[np.float64], prompts: dict[str, str]
+) -> list[dict[str, Any]]:
+    """Prompts by falling difference: all of them, or the most different ones at both ends."""
+    order = np.argsort(-difference, kind="stable").tolist()
+    if len(order) > 2 * EXTREMES:
+        order = order[:EXTREMES] + order[-EXTREMES:]
+    return [
+        {
+            "prompt_id": pair.prompt_ids[index],
+            "prompt": prompts.get(pair.prompt_ids[index], ""),
+            "difference": float(difference[index]),
+            "scs_a": float(pair.scs_a[index]),
+            "scs_b": float(pair.scs_b[index]),
+            "n_images": int(pair.n_images[index]),
+        }
+        for index in order
+    ]
+
+
+def _agreement(scores: pa.Table, encoder: str, models: Sequence[str]) -> list[dict[str, Any]]:
+    """Rank agreement of every other encoder's scores with those of the run's first encoder."""
+    others = [name for name in pc.unique(scores["encoder"]).to_pylist() if name != encoder]
+    records = []
+    for model in models:
+        own = scores.filter((pc.field("model") == model) & pc.field("scs").is_valid())
+        first, *rest = (_by_prompt(own, name) for name in [encoder, *sorted(others)])
+        for name, other in zip(sorted(others), rest, strict=True):
+            both = [prompt for prompt in first if prompt in other]
+            record: dict[str, Any] = {"model": model, "encoder": name, "n": len(both)}
+            if both:
+                x, y = [first[p] for p in both], [other[p] for p in both]
+                record |= {"mean": float(np.mean(y))} | asdict(rank_agreement(x, y))
+            records.append(record)
+    return records
+
+
+def _by_prompt(scores: pa.Table, encoder: str) -> dict[str, float]:
+    own = scores.filter(pc.field("encoder") == encoder)
+    return dict(zip(own["prompt_id"].to_pylist(), own["scs"].to_pylist(), strict=True))

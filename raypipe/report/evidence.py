@@ -1,0 +1,122 @@
+"""What a run hands to `build_results` besides the scores, and how it stands in results.json."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raypipe.core.consistency import ConvergencePoint
+from raypipe.core.estimates import Estimate
+from raypipe.core.power import PowerTable
+from raypipe.core.split_half import SplitHalf
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A piece of evidence that could not be computed."""
+
+    reason: str
+    """One plain sentence; it stands in results.json beside the nulls."""
+
+
+NOT_COMPUTED = Missing("not computed")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The scores of two models on the prompts that both could be scored on.
+
+    Each prompt's two scores come from the same seeds: a seed that failed on one side is left out
+    on the other side too, so these may differ from the scores of the models by themselves. P is
+    the number of prompts; all arrays are (P,) and in the order of `prompt_ids`.
+    """
+
+    a: str
+    """Name of the first model; differences are a minus b."""
+    b: str
+    prompt_ids: Sequence[str]
+    scs_a: NDArray[np.float64]
+    scs_b: NDArray[np.float64]
+    n_images: NDArray[np.int64]
+    """Seeds that both models have for the prompt, 2 or more."""
+    left_out_prompts: int = 0
+    """Prompts left out because fewer than two seeds were usable in both models."""
+    crossed: Estimate | Missing = NOT_COMPUTED
+    """Mean difference with its interval over prompts × seeds (core.bootstrap)."""
+    power: PowerTable | Missing = NOT_COMPUTED
+
+    def in_order(self) -> "Pair":
+        """The same pair with its prompts sorted, so that the order of reading changes nothing."""
+        order = np.argsort(np.asarray(self.prompt_ids, dtype=np.str_), kind="stable")
+        return replace(
+            self,
+            prompt_ids=[self.prompt_ids[index] for index in order.tolist()],
+            scs_a=np.asarray(self.scs_a, dtype=np.float64)[order],
+            scs_b=np.asarray(self.scs_b, dtype=np.float64)[order],
+            n_images=np.asarray(self.n_images, dtype=np.int64)[order],
+        )
+
+
+def estimate_record(estimate: Estimate | Missing) -> dict[str, Any]:
+    """`{value, low, high, reason}`."""
+    if isinstance(estimate, Missing):
+        estimate = Estimate(None, None, None, estimate.reason)
+    return asdict(estimate)
+
+
+def power_record(table: PowerTable | Missing) -> dict[str, Any]:
+    """The power table as a grid: `power[i][j]` belongs to `prompts[i]` and `seeds[j]`."""
+    if isinstance(table, Missing):
+        names = ("difference", "sd_between_prompts", "sd_within_prompt")
+        empty: dict[str, Any] = dict.fromkeys(names)
+        return empty | {"prompts": [], "seeds": [], "power": [], "reason": table.reason}
+    prompts = sorted({row.n_prompts for row in table.rows})
+    seeds = sorted({row.n_seeds for row in table.rows})
+    cell = {(row.n_prompts, row.n_seeds): row.power for row in table.rows}
+    return {
+        "difference": table.difference,
+        "sd_between_prompts": table.sd_between_prompts,
+        "sd_within_prompt": table.sd_within_prompt,
+        "prompts": prompts,
+        "seeds": seeds,
+        "power": [[cell[p, s] for s in seeds] for p in prompts],
+        "reason": table.reason,
+    }
+
+
+def curve_record(model: str, points: Sequence[ConvergencePoint] | Missing | None) -> dict[str, Any]:
+    """The convergence curve of one model as parallel lists, one entry per number of images."""
+    if points is None:
+        points = NOT_COMPUTED
+    missing = points if isinstance(points, Missing) else None
+    known = [] if isinstance(points, Missing) else list(points)
+    return {
+        "model": model,
+        "n_prompts": len(known[0].scs) if known else 0,
+        "n_images": [point.n_images for point in known],
+        "scs": [point.mean for point in known],
+        "se": [point.mean_se for point in known],
+        "prompt_se": [point.prompt_se for point in known],
+        "reason": missing.reason if missing else None,
+    }
+
+
+def split_half_record(model: str, check: SplitHalf | Missing | None) -> dict[str, Any]:
+    """The A/A check of one model."""
+    if check is None:
+        check = NOT_COMPUTED
+    if isinstance(check, Missing):
+        names = ("n_prompts", "seeds_per_half", "splits", "significant", "rate", "low", "high")
+        return {"model": model} | dict.fromkeys(names) | {"reason": check.reason}
+    record = {"model": model} | asdict(check) | {"reason": None}
+    record.pop("alpha")
+    return record
+
+
+def range_record(counts: NDArray[Any]) -> dict[str, int | None]:
+    """Smallest and largest count; nulls where there are none."""
+    if not len(counts):
+        return {"min": None, "max": None}
+    return {"min": int(counts.min()), "max": int(counts.max())}

@@ -1,0 +1,226 @@
+"""Figures of the report as inline SVG: text stays text, colours follow the page's CSS variables.
+
+Matplotlib is imported inside the functions, because a job that only prints its help or finds its
+run finished must not pay for it. Figures are drawn narrow, so that they stay legible at the width
+of a phone; the page shows two side by side where there is room.
+"""
+
+import re
+import warnings
+from collections.abc import Callable, Sequence
+from html import escape
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+
+INK, MUTED, GRID, SURFACE = "#010101", "#020202", "#030303", "#040404"
+MODEL_COLOURS = ("#050505", "#060606", "#070707", "#080808", "#090909", "#0a0a0a")
+"""Stand-ins that _themed replaces by CSS variables: the page decides what they look like."""
+
+MARKERS = ("o", "s", "D", "^", "v", "P")
+"""Shape tells models apart where colour cannot."""
+
+MAX_POINTS = 200
+"""More points than this are thinned before they are drawn."""
+
+MAX_DENSITY = 4000
+"""The density is estimated from at most so many quantiles of the scores."""
+
+WIDTH = 5.2
+"""Inches; at 72 points an inch, text of 10.5 points stays above 9 pixels on a phone."""
+
+
+def distributions(scores: Sequence[tuple[str, FloatArray]]) -> str:
+    """Draw density, box and points of each model's scores, one row a model.
+
+    scores: (model name, finite scores (P,)); an empty array leaves its row empty.
+    """
+
+    def draw(axes: Any) -> None:
+        for row, (name, values) in enumerate(scores):
+            colour = MODEL_COLOURS[row % len(MODEL_COLOURS)]
+            base = len(scores) - 1 - row
+            label = {"parse_math": False, "color": INK, "fontweight": "bold"}
+            axes.text(0.0, base + 0.62, _short(name), transform=_rows_of(axes), **label)
+            if len(values):
+                _density(axes, values, base, colour)
+                _box(axes, values, base - 0.1, colour)
+                _points(axes, values, base - 0.27, colour)
+        axes.set_ylim(-0.45, len(scores) - 0.15)
+        axes.set_yticks([])
+        axes.spines["left"].set_visible(False)
+        axes.set_xlabel("semantic consistency score of a prompt")
+        axes.grid(axis="x", color=GRID, linewidth=0.6)
+
+    label = "Distribution of the prompts' scores: " + "; ".join(
+        f"{name}: median {np.median(values):.2f}" for name, values in scores if len(values)
+    )
+    return _svg("distributions", 0.75 + 1.0 * len(scores), label, draw)
+
+
+def paired_differences(
+    values: Sequence[float],
+    interval: tuple[float, float, float] | None,
+    names: tuple[str, str],
+    colours: tuple[int, int],
+    key: str,
+) -> str:
+    """Draw the sorted differences of one comparison, a minus b, with their mean.
+
+    values: ascending, possibly thinned to evenly spaced ranks. interval: (mean, low, high).
+    colours: index of each model. key: makes the ids of this figure unlike those of the others.
+    """
+
+    def draw(axes: Any) -> None:
+        y = np.asarray(values, dtype=np.float64)[::-1]
+        share = (np.arange(len(y)) + 0.5) / max(len(y), 1) * 100
+        colour_a, colour_b = (MODEL_COLOURS[index % len(MODEL_COLOURS)] for index in colours)
+        ink = [colour_a if value > 0 else colour_b if value < 0 else MUTED for value in y]
+        axes.vlines(share, 0, y, colors=ink, linewidth=max(0.8, min(6.0, 220 / max(len(y), 1))))
+        axes.axhline(0, color=INK, linewidth=0.9)
+        if interval is not None:
+            mean, low, high = interval
+            axes.axhspan(low, high, color=MUTED, alpha=0.22, linewidth=0)
+            axes.axhline(mean, color=INK, linewidth=1.2, linestyle=(0, (5, 3)))
+        axes.set_xlim(0, 100)
+        axes.set_xlabel("prompts, sorted by their difference (%)")
+        axes.set_ylabel("difference of score")
+        axes.grid(axis="y", color=GRID, linewidth=0.6)
+
+    above = sum(value > 0 for value in values)
+    label = f"Sorted differences {names[0]} minus {names[1]}: {above} of {len(values)} above zero"
+    return _svg(f"paired-{key}", 3.1, label, draw)
+
+
+def convergence_curves(
+    curves: Sequence[tuple[str, int, Sequence[int], Sequence[float], Sequence[float | None]]],
+) -> str:
+    """Draw the mean score against the number of seeds, with a band of one standard error.
+
+    curves: (model name, colour index, numbers of images, means, their standard errors).
+    """
+
+    from matplotlib.ticker import MaxNLocator
+
+    def draw(axes: Any) -> None:
+        for _, index, n_images, means, errors in curves:
+            colour = MODEL_COLOURS[index % len(MODEL_COLOURS)]
+            x, y = np.asarray(n_images), np.asarray(means)
+            if all(error is not None for error in errors):
+                se = np.asarray(errors, dtype=np.float64)
+                axes.fill_between(x, y - se, y + se, color=colour, alpha=0.2, linewidth=0)
+            marker = MARKERS[index % len(MARKERS)]
+            axes.plot(x, y, color=colour, marker=marker, markersize=4, linewidth=1.6)
+        axes.set_xlabel("seeds per prompt")
+        axes.set_ylabel("mean score over prompts")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(color=GRID, linewidth=0.6)
+
+    label = "Mean score against the number of seeds: " + "; ".join(
+        f"{name}: {means[0]:.2f} at {n_images[0]}, {means[-1]:.2f} at {n_images[-1]}"
+        for name, _, n_images, means, _ in curves
+    )
+    return _svg("convergence", 3.1, label, draw)
+
+
+def _density(axes: Any, values: FloatArray, base: float, colour: str) -> None:
+    from scipy.stats import gaussian_kde
+
+    sample = _thin(values, MAX_DENSITY)
+    if len(sample) < 3 or np.ptp(sample) < 1e-6:
+        return
+    kernel = gaussian_kde(sample)
+    reach = 3 * float(np.sqrt(kernel.covariance[0, 0]))
+    x = np.linspace(max(sample.min() - reach, 0), min(sample.max() + reach, 100), 160)
+    height = kernel(x)
+    height = 0.55 * height / height.max()
+    axes.fill_between(x, base + 0.04, base + 0.04 + height, color=colour, alpha=0.35, linewidth=0)
+    axes.plot(x, base + 0.04 + height, color=colour, linewidth=1.3)
+
+
+def _box(axes: Any, values: FloatArray, centre: float, colour: str) -> None:
+    """Quartiles and median; whiskers at the last score within 1.5 box lengths (Tukey)."""
+    q1, median, q3 = np.percentile(values, [25, 50, 75])
+    reach = 1.5 * (q3 - q1)
+    low = values[values >= q1 - reach].min()
+    high = values[values <= q3 + reach].max()
+    axes.hlines([centre, centre], [low, q3], [q1, high], colors=colour, linewidth=1.3)
+    axes.barh(centre, q3 - q1, 0.16, left=q1, facecolor=SURFACE, edgecolor=colour, linewidth=1.3)
+    axes.vlines(median, centre - 0.08, centre + 0.08, colors=INK, linewidth=2.2)
+
+
+def _points(axes: Any, values: FloatArray, centre: float, colour: str) -> None:
+    sample = _thin(values, MAX_POINTS)
+    jitter = 0.05 * np.sin(np.arange(len(sample)) * 2.4)  # regular, so that pages repeat
+    axes.plot(sample, centre + jitter, ".", color=colour, markersize=3.5, alpha=0.6)
+
+
+def _thin(values: FloatArray, limit: int) -> FloatArray:
+    """At most `limit` values, evenly spaced by rank."""
+    if len(values) <= limit:
+        return np.sort(values)
+    return np.sort(values)[np.linspace(0, len(values) - 1, limit).round().astype(int)]
+
+
+def _rows_of(axes: Any) -> Any:
+    """x in fractions of the axes, y in data: places a label at the start of a row."""
+    return axes.get_yaxis_transform()
+
+
+def _short(name: str, limit: int = 44) -> str:
+    name = " ".join(name.split())
+    return name if len(name) <= limit else name[: limit - 1] + "…"
+
+
+def _svg(key: str, height: float, label: str, draw: Callable[[Any], None]) -> str:
+    """Draw on fresh axes and return an SVG element with `label` as its accessible name."""
+    import io
+
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    settings = {
+        "svg.fonttype": "none",
+        "svg.hashsalt": key,
+        "font.size": 10.5,
+        "axes.edgecolor": MUTED,
+        "axes.labelcolor": INK,
+        "xtick.color": MUTED,
+        "ytick.color": MUTED,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.axisbelow": True,
+    }
+    out = io.StringIO()
+    with matplotlib.rc_context(settings), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        figure = Figure(figsize=(WIDTH, height), layout="constrained")
+        draw(figure.add_subplot())
+        figure.patch.set_visible(False)
+        figure.axes[0].patch.set_visible(False)
+        plain = {"Date": None, "Creator": None, "Format": None, "Type": None}
+        figure.savefig(out, format="svg", metadata=plain)
+    return _themed(out.getvalue(), key, label)
+
+
+def _themed(svg: str, key: str, label: str) -> str:
+    """Make matplotlib's file fit a page: unique ids, CSS colours, the page's font, a title."""
+    body = svg[svg.index("<svg") :]
+    view_box = re.search(r'viewBox="[^"]*"', body)
+    assert view_box is not None
+    body = body[body.index(">") + 1 :]
+    body = re.sub(r"<(metadata|style)\b.*?</\1>", "", body, flags=re.DOTALL)
+    body = re.sub(r'\bid="', f'id="{key}-', body)
+    body = body.replace("url(#", f"url(#{key}-").replace('xlink:href="#', f'href="#{key}-')
+    body = re.sub(r"font-family: [^;\"]*;", "", body)
+    body = re.sub(r"font: ([\w ]*?)([\d.]+px)[^;\"]*", r"font-size: \2", body)  # matplotlib < 3.11
+    names = {INK: "ink", MUTED: "muted", GRID: "line", SURFACE: "surface"}
+    names |= {colour: f"model-{index}" for index, colour in enumerate(MODEL_COLOURS)}
+    for colour, name in names.items():
+        body = body.replace(colour, f"var(--{name})")
+    name = escape(" ".join(label.split()), quote=True)
+    head = f'<svg {view_box[0]} role="img" aria-label="{name}"><title>{name}</title>'
+    return head + body

@@ -1,0 +1,77 @@
+"""What a reader of the results has to know before trusting them, in plain sentences."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def notes(
+    results: Mapping[str, Any],
+    truncated: Mapping[str, int],
+    devices: Mapping[str, Sequence[str]],
+) -> list[str]:
+    """Sentences on what limits these results; see build_results for the arguments."""
+    return [
+        *_about_samples(results, truncated),
+        *_about_comparisons(results, devices),
+        *_about_few_images(results),
+    ]
+
+
+def _about_samples(results: Mapping[str, Any], truncated: Mapping[str, int]) -> list[str]:
+    said = []
+    bad = sum(results["quarantined"].values())
+    if bad:
+        reasons = ", ".join(f"{reason}: {n:,}" for reason, n in results["quarantined"].items())
+        said.append(f"{bad:,} {_s('sample', bad)} quarantined and not scored ({reasons}).")
+    for model, n in sorted(truncated.items()):
+        if n:
+            said.append(
+                f"{model}: {n:,} {_s('image', n)} from prompts longer than a text encoder reads; "
+                "the end of those prompts had no influence."
+            )
+    for model in results["models"]:
+        n = model["prompts_without_score"]
+        if n:
+            few = "fewer than two usable images"
+            said.append(f"{model['name']}: {n:,} {_s('prompt', n)} without a score ({few}).")
+    return said
+
+
+def _about_comparisons(
+    results: Mapping[str, Any], devices: Mapping[str, Sequence[str]]
+) -> list[str]:
+    said = []
+    for comparison in results["comparisons"]:
+        a, b, n = comparison["a"], comparison["b"], comparison["left_out_prompts"]
+        if n:
+            said.append(
+                f"{a} against {b}: {n:,} {_s('prompt', n)} left out, because fewer than two seeds "
+                "gave a usable image in both models."
+            )
+        kinds = sorted({*devices.get(a, ()), *devices.get(b, ())})
+        if len(kinds) > 1:
+            said.append(
+                f"{a} against {b}: images come from more than one kind of device "
+                f"({', '.join(kinds)}); equal seeds give slightly different images on each."
+            )
+    if len(results["comparisons"]) > 1:
+        n = len(results["comparisons"])
+        said.append(f"p-values are adjusted for {n} comparisons by Holm's method.")
+    return said
+
+
+def _about_few_images(results: Mapping[str, Any]) -> list[str]:
+    said = []
+    for model in results["models"]:
+        fewest = model["images_per_prompt"]["min"]
+        if fewest == 2:
+            rule = "a score from two images has no standard error"
+            said.append(f"{model['name']}: some prompts have only two images; {rule}.")
+        elif fewest is not None and fewest < 6:
+            rule = "the jackknife standard error of such a score is biased upward"
+            said.append(f"{model['name']}: some prompts have only {fewest} images; {rule}.")
+    return said
+
+
+def _s(noun: str, n: int) -> str:
+    return noun if n == 1 else f"{noun}s"
