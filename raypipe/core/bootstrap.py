@@ -5,7 +5,7 @@ Shape letters: P prompts, M pairs of images, N seeds, B resamples.
 
 import numpy as np
 import scipy
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from raypipe.core.consistency import FloatArray, n_images_of
 from raypipe.core.estimates import Estimate
@@ -82,18 +82,24 @@ def crossed_bootstrap(
         rule = "an interval over prompts and seeds needs two or more prompts and three seeds"
         return Estimate(mean, None, None, rule)
     rng = np.random.default_rng(seed)
-    first_M, second_M = np.tril_indices(n_seeds, -1)
     means = []
     step = max(1, CHUNK_DRAWS // n_prompts)
     for start in range(0, resamples, step):
         size = min(step, resamples - start)
         w_BP = np.stack([_draw_counts(rng, n_prompts) for _ in range(size)])
         c_BN = np.stack([_draw_seed_counts(rng, n_seeds) for _ in range(size)])
-        v_BM = c_BN[:, first_M] * c_BN[:, second_M]
-        means.append(((w_BP @ d_PM) * v_BM).sum(axis=1) / (v_BM.sum(axis=1) * n_prompts))
+        means.append(_crossed_means(d_PM, w_BP, c_BN))
     tails = [(1 - confidence) / 2, (1 + confidence) / 2]
     low, high = np.quantile(np.concatenate(means), tails)
     return Estimate(mean, float(low), float(high))
+
+
+def _crossed_means(d_PM: FloatArray, w_BP: FloatArray, c_BN: FloatArray) -> FloatArray:
+    """mean* of crossed_bootstrap for B draws of prompts and seeds → (B,)."""
+    first_M, second_M = np.tril_indices(c_BN.shape[1], -1)
+    v_BM = c_BN[:, first_M] * c_BN[:, second_M]
+    sums_B = ((w_BP @ d_PM) * v_BM).sum(axis=1)
+    return np.asarray(sums_B / (v_BM.sum(axis=1) * w_BP.sum(axis=1)))
 
 
 def _draw_counts(rng: np.random.Generator, n: int) -> FloatArray:
@@ -101,7 +107,7 @@ def _draw_counts(rng: np.random.Generator, n: int) -> FloatArray:
     return np.bincount(rng.integers(n, size=n), minlength=n).astype(np.float64)
 
 
-def _draw_seed_counts(rng: np.random.Generator, n: int) -> NDArray[np.float64]:
+def _draw_seed_counts(rng: np.random.Generator, n: int) -> FloatArray:
     while True:
         counts_N = _draw_counts(rng, n)
         if counts_N.max() < n:

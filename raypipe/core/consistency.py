@@ -81,8 +81,8 @@ def pair_scores(embeddings: ArrayLike) -> FloatArray:
     """Every pair's score max(100 cos(e_i, e_j), 0), in the pair order of this file.
 
     embeddings (P, N, D) or (N, D) → (P, M) or (M,). All that this package says about one prompt's
-    images follows from these. Stream long runs through it: the scores take (N-1)/2D of the room
-    that float32 embeddings take, twice that as float64. Errors: see semantic_consistency_score.
+    images follows from these. Stream long runs through it: kept as float32, the scores take
+    (N-1)/2D of the embeddings' room. Errors: see semantic_consistency_score.
     """
     e_PND, single = _as_prompts(embeddings)
     s_PM = np.concatenate(list(_pair_score_chunks(e_PND)))
@@ -100,9 +100,8 @@ def score_prompt(embeddings: ArrayLike) -> PromptScore:
 def score_prompts(embeddings: Sequence[ArrayLike] | NDArray[Any]) -> list[PromptScore]:
     """Score many prompts; prompts may differ in their number of images.
 
-    embeddings: (P, N, D), or one (N_p, D) array per prompt. Returns one PromptScore per prompt, in
-    order. A prompt with fewer than two images has no score: ValueError names it, so leave such
-    prompts out (and count them) first.
+    embeddings: (P, N, D), or one (N_p, D) array per prompt; one PromptScore each, in order. A
+    prompt with fewer than two images has no score: ValueError names it, so leave such prompts out.
     """
     if isinstance(embeddings, np.ndarray) and embeddings.ndim == 3:
         return [score for s_PM in _pair_score_chunks(embeddings) for score in _score_pairs(s_PM)]
@@ -195,10 +194,11 @@ def _image_sums(s_PM: FloatArray) -> FloatArray:
     """Sum of each image's pair scores, (P, M) → (P, N)."""
     n = n_images_of(s_PM.shape[1])
     rows, columns = np.tril_indices(n, -1)
-    member_MN = np.zeros((len(rows), n))
-    member_MN[np.arange(len(rows)), rows] = 1
-    member_MN[np.arange(len(rows)), columns] = 1
-    return s_PM @ member_MN
+    pair_NN = np.empty((n, n), dtype=np.intp)
+    pair_NN[rows, columns] = pair_NN[columns, rows] = np.arange(len(rows))
+    others = pair_NN[~np.eye(n, dtype=bool)]  # image 0's pairs, image 1's, ...
+    # a sum per row, not a matrix product: its last digit must not depend on the batch
+    return np.asarray(s_PM.take(others, axis=1).reshape(-1, n, n - 1).sum(axis=2))
 
 
 def _as_prompts(embeddings: ArrayLike) -> tuple[NDArray[Any], bool]:
@@ -217,7 +217,8 @@ def _pair_score_chunks(e_PND: NDArray[Any]) -> Iterator[FloatArray]:
     rows, columns = np.tril_indices(n, -1)
     for start in range(0, max(n_prompts, 1), step):
         cos_PNN = _cosines(e_PND[start : start + step])
-        yield np.clip(100.0 * cos_PNN[:, rows, columns], 0.0, 100.0)
+        s_PM = np.ascontiguousarray(100.0 * cos_PNN[:, rows, columns])
+        yield np.clip(s_PM, 0.0, 100.0, out=s_PM)
 
 
 def _cosines(e_PND: NDArray[Any]) -> FloatArray:
@@ -240,8 +241,7 @@ def _rescaled(e_PND: NDArray[Any]) -> FloatArray:
     """Divide each vector by its largest value; ValueError for what has no direction."""
     e_PND = e_PND.astype(np.float64)
     if not np.isfinite(e_PND).all():
-        prompt, image, _ = np.argwhere(~np.isfinite(e_PND))[0]
-        raise ValueError(f"embeddings must be finite, got {e_PND[prompt, image]}")
+        raise ValueError(f"embeddings must be finite, got {e_PND[~np.isfinite(e_PND)][0]}")
     largest_PN1 = np.abs(e_PND).max(axis=2, keepdims=True)
     if not largest_PN1.all():
         _, image, _ = np.argwhere(largest_PN1 == 0)[0]
