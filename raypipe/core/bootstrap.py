@@ -7,8 +7,8 @@ import numpy as np
 import scipy
 from numpy.typing import ArrayLike
 
-from raypipe.core.consistency import FloatArray, n_images_of
 from raypipe.core.estimates import Estimate
+from raypipe.core.pairs import FloatArray, n_images_of
 
 CHUNK_DRAWS = 2**20
 """Draws held at a time: bounds memory, and does not change the result."""

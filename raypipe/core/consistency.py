@@ -4,28 +4,26 @@ Source: "Semantic Approach to Quantifying the Consistency of Diffusion Model Ima
 (arXiv 2404.08799), as its public code computes it.
 
 Shape letters: P prompts, N images of a prompt (one per seed), D embedding dimensions,
-M = N(N-1)/2 pairs of images, in the order (1,0) (2,0) (2,1) (3,0) ...: image by image, so that
-the pairs among the first k images are the first k(k-1)/2 pairs.
+M = N(N-1)/2 pairs of images, in the order of pairs.py.
 """
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-FloatArray = NDArray[np.float64]
-
-CHUNK_ELEMENTS = 2**20
-"""Embedding values worked on at a time: bounds the memory beside input and output."""
+from raypipe.core.pairs import (
+    FloatArray,
+    as_prompts,
+    n_images_of,
+    pair_score_chunks,
+    pair_scores,
+)
 
 TIE = 1e-4
 """Mean pair scores closer than this are equal: float32 embeddings cannot tell them apart."""
-
-_SAFE_SQUARE = {np.dtype(np.float32): (1e-30, 1e30), np.dtype(np.float64): (1e-250, 1e250)}
-"""Squared lengths in this range neither overflow nor lose digits to underflow."""
 
 
 @dataclass(frozen=True)
@@ -72,21 +70,9 @@ def semantic_consistency_score(embeddings: ArrayLike) -> Any:
     >>> float(semantic_consistency_score([[1.0, 0.0], [2.0, 0.0], [-1.0, 0.0]]))  # 100, 0, 0
     33.333333333333336
     """
-    e_PND, single = _as_prompts(embeddings)
-    scs_P = np.concatenate([s_PM.mean(axis=1) for s_PM in _pair_score_chunks(e_PND)])
+    e_PND, single = as_prompts(embeddings)
+    scs_P = np.concatenate([s_PM.mean(axis=1) for s_PM in pair_score_chunks(e_PND)])
     return scs_P[0] if single else scs_P
-
-
-def pair_scores(embeddings: ArrayLike) -> FloatArray:
-    """Every pair's score max(100 cos(e_i, e_j), 0), in the pair order of this file.
-
-    embeddings (P, N, D) or (N, D) → (P, M) or (M,). All that this package says about one prompt's
-    images follows from these. Stream long runs through it: kept as float32, the scores take
-    (N-1)/2D of the embeddings' room. Errors: see semantic_consistency_score.
-    """
-    e_PND, single = _as_prompts(embeddings)
-    s_PM = np.concatenate(list(_pair_score_chunks(e_PND)))
-    return s_PM[0] if single else s_PM
 
 
 def score_prompt(embeddings: ArrayLike) -> PromptScore:
@@ -104,7 +90,7 @@ def score_prompts(embeddings: Sequence[ArrayLike] | NDArray[Any]) -> list[Prompt
     prompt with fewer than two images has no score: ValueError names it, so leave such prompts out.
     """
     if isinstance(embeddings, np.ndarray) and embeddings.ndim == 3:
-        return [score for s_PM in _pair_score_chunks(embeddings) for score in _score_pairs(s_PM)]
+        return [score for s_PM in pair_score_chunks(embeddings) for score in _score_pairs(s_PM)]
     by_shape: dict[tuple[int, ...], list[int]] = {}
     arrays = [np.asarray(e_ND) for e_ND in embeddings]
     for index, e_ND in enumerate(arrays):
@@ -165,18 +151,6 @@ def convergence(pairs: ArrayLike) -> list[ConvergencePoint]:
     return points
 
 
-def n_images_of(n_pairs: int) -> int:
-    """Number of images N that has n_pairs = N(N-1)/2 pairs; ValueError if there is none.
-
-    >>> n_images_of(190)
-    20
-    """
-    n = (1 + math.isqrt(1 + 8 * n_pairs)) // 2
-    if n < 2 or n * (n - 1) // 2 != n_pairs:
-        raise ValueError(f"the number of pairs must be N(N-1)/2 with N >= 2, got {n_pairs}")
-    return n
-
-
 def _score_pairs(s_PM: FloatArray) -> list[PromptScore]:
     n = n_images_of(s_PM.shape[1])
     mean_PN = _image_sums(s_PM) / (n - 1)
@@ -199,51 +173,3 @@ def _image_sums(s_PM: FloatArray) -> FloatArray:
     others = pair_NN[~np.eye(n, dtype=bool)]  # image 0's pairs, image 1's, ...
     # a sum per row, not a matrix product: its last digit must not depend on the batch
     return np.asarray(s_PM.take(others, axis=1).reshape(-1, n, n - 1).sum(axis=2))
-
-
-def _as_prompts(embeddings: ArrayLike) -> tuple[NDArray[Any], bool]:
-    e = np.asarray(embeddings)
-    if e.ndim not in (2, 3):
-        raise ValueError(f"embeddings must have shape (P, N, D) or (N, D), got {e.shape}")
-    return (e[None], True) if e.ndim == 2 else (e, False)
-
-
-def _pair_score_chunks(e_PND: NDArray[Any]) -> Iterator[FloatArray]:
-    """Pair scores (p, M) of a few prompts at a time; an empty (0, M) for no prompts."""
-    n_prompts, n, dim = e_PND.shape
-    if n < 2 or dim < 1:
-        raise ValueError(f"a prompt needs two or more non-empty images, got shape {e_PND.shape}")
-    step = max(1, CHUNK_ELEMENTS // (n * max(n, dim)))
-    rows, columns = np.tril_indices(n, -1)
-    for start in range(0, max(n_prompts, 1), step):
-        cos_PNN = _cosines(e_PND[start : start + step])
-        s_PM = np.ascontiguousarray(100.0 * cos_PNN[:, rows, columns])
-        yield np.clip(s_PM, 0.0, 100.0, out=s_PM)
-
-
-def _cosines(e_PND: NDArray[Any]) -> FloatArray:
-    """Cosines (P, N, N) by one batched product; lengths come from its own diagonal."""
-    if e_PND.dtype not in _SAFE_SQUARE:
-        e_PND = e_PND.astype(np.float32 if e_PND.dtype == np.float16 else np.float64)
-    with np.errstate(over="ignore", invalid="ignore"):
-        dot_PNN = e_PND @ e_PND.transpose(0, 2, 1)
-    square_PN = np.einsum("pii->pi", dot_PNN)
-    low, high = _SAFE_SQUARE[e_PND.dtype]
-    if not ((square_PN > low) & (square_PN < high)).all():  # false for NaN too
-        e_PND = _rescaled(e_PND)
-        dot_PNN = e_PND @ e_PND.transpose(0, 2, 1)
-        square_PN = np.einsum("pii->pi", dot_PNN)
-    length_PN = np.sqrt(square_PN, dtype=np.float64)
-    return np.asarray(dot_PNN / (length_PN[:, :, None] * length_PN[:, None, :]))
-
-
-def _rescaled(e_PND: NDArray[Any]) -> FloatArray:
-    """Divide each vector by its largest value; ValueError for what has no direction."""
-    e_PND = e_PND.astype(np.float64)
-    if not np.isfinite(e_PND).all():
-        raise ValueError(f"embeddings must be finite, got {e_PND[~np.isfinite(e_PND)][0]}")
-    largest_PN1 = np.abs(e_PND).max(axis=2, keepdims=True)
-    if not largest_PN1.all():
-        _, image, _ = np.argwhere(largest_PN1 == 0)[0]
-        raise ValueError(f"embeddings must not be zero vectors, got one for image {image}")
-    return np.asarray(e_PND / largest_PN1)

@@ -7,7 +7,8 @@ import numpy as np
 import scipy
 from numpy.typing import ArrayLike
 
-from raypipe.core.consistency import jackknife_se, n_images_of
+from raypipe.core.consistency import jackknife_se
+from raypipe.core.pairs import n_images_of
 from raypipe.core.statistics import too_few_prompts
 
 WILCOXON_EFFICIENCY = 3 / np.pi
@@ -93,9 +94,11 @@ def wilcoxon_power(difference: float, variance: float, n_prompts: int, alpha: fl
     if too_few_prompts(n_prompts, alpha):
         return 0.0
     n = WILCOXON_EFFICIENCY * n_prompts
-    shift = abs(difference) * (n / variance) ** 0.5
-    if shift > 20:  # certain, and beyond what the noncentral t is computed for
+    noncentrality = difference**2 * n / variance
+    if noncentrality == 0:
+        return alpha
+    if noncentrality > 400:  # t = 20 is certain, and larger values are not always computed
         return 1.0
-    limit = scipy.stats.t.isf(alpha / 2, n - 1)
-    lower, upper = scipy.stats.nct.cdf([-limit, limit], n - 1, shift)
-    return float(np.clip(1 - upper + lower, 0.0, 1.0))
+    # t squared is F: both tails at once, and scipy's noncentral t gives NaN in the far one
+    limit = scipy.stats.f.isf(alpha, 1, n - 1)
+    return float(np.clip(scipy.stats.ncf.sf(limit, 1, n - 1, noncentrality), 0.0, 1.0))

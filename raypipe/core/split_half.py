@@ -9,8 +9,8 @@ import numpy as np
 import scipy
 from numpy.typing import ArrayLike, NDArray
 
-from raypipe.core.consistency import FloatArray, n_images_of
 from raypipe.core.paired import wilcoxon
+from raypipe.core.pairs import FloatArray, n_images_of
 
 SPLITS_AT_A_TIME = 32
 

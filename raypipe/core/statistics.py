@@ -14,8 +14,8 @@ from numpy.typing import ArrayLike
 
 from raypipe.core import paired
 from raypipe.core.bootstrap import bootstrap_mean
-from raypipe.core.consistency import FloatArray
 from raypipe.core.estimates import AdjustedSignificance, Estimate, Significance
+from raypipe.core.pairs import FloatArray
 
 Verdict = Literal[
     "a_more_consistent", "b_more_consistent", "no_difference_shown", "undecided", "too_few_prompts"
