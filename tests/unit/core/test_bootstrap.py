@@ -7,7 +7,7 @@ import scipy.stats
 
 from raypipe.core import bootstrap
 from raypipe.core.bootstrap import bootstrap_mean, crossed_bootstrap, resampled_means
-from raypipe.core.consistency import n_images_of, pair_scores
+from raypipe.core.pairs import n_images_of, pair_scores
 
 
 @pytest.mark.parametrize("confidence", [0.9, 0.95])

@@ -13,12 +13,11 @@ from scipy.stats import ortho_group
 from raypipe.core.consistency import (
     convergence,
     jackknife_se,
-    n_images_of,
-    pair_scores,
     score_prompt,
     score_prompts,
     semantic_consistency_score,
 )
+from raypipe.core.pairs import n_images_of, pair_scores
 
 
 def paper_loop(e_ND):
