@@ -29,6 +29,9 @@ MAX_POINTS = 200
 MAX_DENSITY = 4000
 """The density is estimated from at most so many quantiles of the scores."""
 
+ROW = 1.2
+"""Distance of two models in the figure of distributions; one density is 0.55 high."""
+
 WIDTH = 5.2
 """Inches; at 72 points an inch, text of 10.5 points stays above 9 pixels on a phone."""
 
@@ -42,14 +45,14 @@ def distributions(scores: Sequence[tuple[str, FloatArray]]) -> str:
     def draw(axes: Any) -> None:
         for row, (name, values) in enumerate(scores):
             colour = MODEL_COLOURS[row % len(MODEL_COLOURS)]
-            base = len(scores) - 1 - row
+            base = ROW * (len(scores) - 1 - row)
             label = {"parse_math": False, "color": INK, "fontweight": "bold"}
             axes.text(0.0, base + 0.62, _short(name), transform=_rows_of(axes), **label)
             if len(values):
                 _density(axes, values, base, colour)
                 _box(axes, values, base - 0.1, colour)
                 _points(axes, values, base - 0.27, colour)
-        axes.set_ylim(-0.45, len(scores) - 0.15)
+        axes.set_ylim(-0.45, ROW * len(scores) - 0.3)
         axes.set_yticks([])
         axes.spines["left"].set_visible(False)
         axes.set_xlabel("semantic consistency score of a prompt")
@@ -58,7 +61,7 @@ def distributions(scores: Sequence[tuple[str, FloatArray]]) -> str:
     label = "Distribution of the prompts' scores: " + "; ".join(
         f"{name}: median {np.median(values):.2f}" for name, values in scores if len(values)
     )
-    return _svg("distributions", 0.75 + 1.0 * len(scores), label, draw)
+    return _svg("distributions", 0.75 + len(scores), label, draw)
 
 
 def paired_differences(

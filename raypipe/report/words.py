@@ -40,6 +40,17 @@ def p_phrase(value: float | None) -> str:
     return f"p = {value:.3f}" if value >= 0.001 else "p < 0.001"
 
 
+def percent(share: float) -> str:
+    """Whole percent, without claiming certainty.
+
+    >>> percent(0.817), percent(0.9999), percent(0.0)
+    ('82 %', '> 99 %', '< 1 %')
+    """
+    if share > 0.995:
+        return "> 99 %"
+    return f"{100 * share:.0f} %" if share >= 0.005 else "< 1 %"
+
+
 def count(n: int, noun: str) -> str:
     """`1 prompt`, `1,000 prompts`."""
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"

@@ -1,0 +1,143 @@
+"""The pictures on the page: which prompts are shown, and how small the pictures are made."""
+
+import base64
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from raypipe.schema import OK
+
+MAX_BYTES = 15 * 2**20
+"""Pictures of further prompts are left out once those shown take so much of the page."""
+
+KINDS = ((b"\x89PNG", "image/png"), (b"\xff\xd8", "image/jpeg"), (b"RIFF", "image/webp"))
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """One sample of a prompt, small enough to be embedded in the page."""
+
+    sample_id: str
+    seed: int
+    data: bytes
+    """JPEG, PNG or WebP bytes; empty where the sample has no picture."""
+    status: str
+    """`ok` or `quarantined`, as in raypipe.schema."""
+    reason: str | None = None
+
+
+Thumbnails = Callable[[str, str], Sequence[Thumbnail]]
+"""(model, prompt_id) → that prompt's samples, in the order of the seeds."""
+
+
+def make_thumbnail(image: bytes, size: int = 160) -> bytes:
+    """Encode a picture small: WebP, its long side at most `size` pixels, never enlarged.
+
+    image: an encoded picture. Raises PIL's errors for what is none.
+    """
+    from PIL import Image
+
+    out = io.BytesIO()
+    with Image.open(io.BytesIO(image)) as picture:
+        picture.draft("RGB", (size, size))  # lets JPEG decode at a fraction of the size
+        small = picture.convert("RGB")
+    small.thumbnail((size, size), Image.Resampling.LANCZOS)
+    small.save(out, "WEBP", quality=78, method=4)
+    return out.getvalue()
+
+
+def choose(
+    results: Mapping[str, Any], scores: pa.Table, thumbnails: Thumbnails, max_prompts: int
+) -> dict[str, Any]:
+    """Pictures of the prompts that differ most, by falling difference of the first comparison.
+
+    Without a comparison, those of the first model's most and least consistent prompts. Returns
+    `prompts`, how many prompts there are (`n`), and whether MAX_BYTES cut them short (`cut`).
+    """
+    names = [model["name"] for model in results["models"]]
+    wanted = list(_most_different(results, scores, names[0] if names else ""))[:max_prompts]
+    own = scores.filter(pc.field("prompt_id").isin(pa.array(wanted, pa.string())))
+    score_of = {(row["model"], row["prompt_id"]): row for row in own.to_pylist()}
+    shown, size = [], 0
+    for prompt_id in wanted:
+        prompt = _prompt(prompt_id, names, results, score_of, thumbnails)
+        shown.append(prompt)
+        size += sum(len(picture["src"]) for block in prompt["models"] for picture in block["all"])
+        if size > MAX_BYTES:
+            break
+    shown.sort(key=lambda prompt: -prompt["order"][0])
+    n = pc.count_distinct(scores["prompt_id"]).as_py()
+    return {"prompts": shown, "n": n, "cut": len(shown) < len(wanted)}
+
+
+def _most_different(results: Mapping[str, Any], scores: pa.Table, model: str) -> Iterator[str]:
+    """Ids of prompts, those at the ends of each comparison first, none twice."""
+    lists = [
+        [row["prompt_id"] for row in comparison["prompts"]] for comparison in results["comparisons"]
+    ]
+    if not any(lists):
+        own = scores.filter((pc.field("model") == model) & pc.field("scs").is_valid())
+        lists = [own.sort_by([("scs", "descending")])["prompt_id"].to_pylist()]
+    seen: set[str] = set()
+    for step in range(max(map(len, lists))):
+        index = step // 2 if step % 2 == 0 else -1 - step // 2
+        for ids in lists:
+            if step < len(ids) and ids[index] not in seen:
+                seen.add(ids[index])
+                yield ids[index]
+
+
+def _prompt(
+    prompt_id: str,
+    names: Sequence[str],
+    results: Mapping[str, Any],
+    score_of: Mapping[tuple[str, str], Mapping[str, Any]],
+    thumbnails: Thumbnails,
+) -> dict[str, Any]:
+    rows = [score_of[name, prompt_id] for name in names if (name, prompt_id) in score_of]
+    differences = []
+    for comparison in results["comparisons"]:
+        found = [row for row in comparison["prompts"] if row["prompt_id"] == prompt_id]
+        value = found[0]["difference"] if found else _difference(comparison, prompt_id, score_of)
+        differences.append({"a": comparison["a"], "b": comparison["b"], "value": value})
+    values = [item["value"] for item in differences] or [rows[0]["scs"] if rows else None]
+    return {
+        "id": prompt_id,
+        "text": rows[0]["prompt"] if rows else "",
+        "differences": differences,
+        "order": [float("-inf") if value is None else value for value in values],
+        "models": [
+            {"row": row, "all": [_picture(t, row) for t in thumbnails(row["model"], prompt_id)]}
+            for row in rows
+        ],
+    }
+
+
+def _difference(
+    comparison: Mapping[str, Any],
+    prompt_id: str,
+    score_of: Mapping[tuple[str, str], Mapping[str, Any]],
+) -> float | None:
+    """For a prompt that results.json does not name: from the scores of the models alone."""
+    sides = [score_of.get((comparison[side], prompt_id), {}).get("scs") for side in ("a", "b")]
+    return None if sides[0] is None or sides[1] is None else sides[0] - sides[1]
+
+
+def _picture(thumbnail: Thumbnail, row: Mapping[str, Any]) -> dict[str, Any]:
+    src = ""
+    if thumbnail.data:
+        kind = next((name for magic, name in KINDS if thumbnail.data.startswith(magic)), None)
+        assert kind is not None, "a thumbnail is PNG, JPEG or WebP"
+        src = f"data:{kind};base64,{base64.b64encode(thumbnail.data).decode()}"
+    role = ""
+    if thumbnail.status != OK:
+        role = "bad"
+    elif thumbnail.sample_id == row["medoid_sample_id"]:
+        role = "medoid"
+    elif thumbnail.sample_id == row["outlier_sample_id"]:
+        role = "outlier"
+    return {"src": src, "seed": thumbnail.seed, "role": role, "reason": thumbnail.reason or ""}
