@@ -1,0 +1,64 @@
+"""What every job shares: one command line, exit statuses, and where output goes.
+
+    python jobs/<job>.py configs/<job>/<name>.yaml [a.b=c ...] [--dry-run] [--output URI]
+                                                   [--address ADDR] [--verbose]
+
+Exit status 0, with the run directory's path as the last line on stdout; 2 for a user's mistake,
+with one line on stderr; 1 for anything else. Importing this loads neither torch nor ray.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from raypipe.config import Strict, load
+from raypipe.errors import UserError
+
+C = TypeVar("C", bound=Strict)
+
+
+@dataclass(frozen=True)
+class Job(Generic[C]):
+    """A parsed command line."""
+
+    config: C
+    dry_run: bool
+    address: str | None
+    """Ray address, or None for RAY_ADDRESS or else a local Ray."""
+    verbose: bool
+
+
+def run(description: str, kind: type[C], body: Callable[[Job[C]], str]) -> None:
+    """Parse the command line, call `body`, print the path that it returns, and exit."""
+    try:
+        path = body(_parse(description, kind))
+    except KeyboardInterrupt:
+        tell("interrupted; the same command goes on from here")
+        sys.exit(130)
+    except UserError as error:
+        tell("error: " + " ".join(str(error).split()))
+        sys.exit(2)
+    print(path, flush=True)
+
+
+def tell(line: str) -> None:
+    """Say something to the person at the terminal."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def _parse(description: str, kind: type[C]) -> Job[C]:
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("config", help="a YAML file, such as those under configs/")
+    parser.add_argument("overrides", nargs="*", metavar="a.b=c", help="set one key of the config")
+    parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
+    parser.add_argument("--output", metavar="URI", help="run directory: a path, s3:// or gs://")
+    parser.add_argument("--address", metavar="ADDR", help="Ray cluster (default: a local Ray)")
+    parser.add_argument("--verbose", action="store_true", help="show Ray's own messages too")
+    arguments = parser.parse_intermixed_args()
+    overrides = list(arguments.overrides)
+    if arguments.output is not None:
+        overrides.append(f"output={arguments.output}")
+    config = load(arguments.config, overrides, kind)
+    return Job(config, arguments.dry_run, arguments.address, arguments.verbose)

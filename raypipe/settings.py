@@ -1,0 +1,220 @@
+"""The sections of a config, shared by the jobs, and the consistency job's own.
+
+Everything that changes a picture or a number has its key here; resources are keys too, and are
+never detected. See `raypipe.config` for how files and overrides become one of these.
+"""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from raypipe.config import Strict, near_miss
+
+Scalar = bool | int | float | str | None
+
+
+class Lora(Strict):
+    """A LoRA on top of a model."""
+
+    id: str
+    """Hub id, local directory or file, or miniature/NAME."""
+    scale: float = 1.0
+    weight_name: str | None = None
+    """File inside `id`, where there are several."""
+    revision: str | None = None
+
+
+class Sampler(Strict):
+    """How pictures are sampled."""
+
+    scheduler: Literal["euler", "euler_a", "ddim", "dpmpp_2m", "unipc", "lcm"] | None = None
+    """None keeps the model's own."""
+    steps: int = Field(20, ge=1)
+    guidance: float = Field(7.5, ge=0)
+    width: int = Field(1024, ge=8, multiple_of=8)
+    """Pixels."""
+    height: int = Field(1024, ge=8, multiple_of=8)
+    """Pixels."""
+    negative_prompt: str | None = None
+    """None is each pipeline's own default; for SDXL that is not the same as an empty text."""
+
+
+class Model(Strict):
+    """One column of the comparison: a model that generates, or one whose pictures exist."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")
+    """What the tables call it."""
+    id: str | None = None
+    """Hub id, local directory, or miniature/NAME; None for pictures that exist (`images`)."""
+    revision: str | None = None
+    variant: str | None = None
+    """Weight files' variant, such as fp16."""
+    dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+    vae: str | None = None
+    """Another VAE, such as madebyollin/sdxl-vae-fp16-fix."""
+    lora: Lora | None = None
+    prompt_suffix: str = ""
+    """Appended to every prompt for this model; prompts are paired without it."""
+    sampler: dict[str, Scalar] = Field(default_factory=dict)
+    """Keys of `sampler` that differ for this model."""
+    options: dict[str, Scalar] = Field(default_factory=dict)
+    """More arguments of the pipeline's call."""
+
+    @field_validator("sampler")
+    @classmethod
+    def _known_sampler_keys(cls, value: dict[str, Scalar]) -> dict[str, Scalar]:
+        for key in value:
+            if key not in Sampler.model_fields:
+                raise ValueError(f"unknown key {key}{near_miss(key, list(Sampler.model_fields))}")
+        Sampler.model_validate(value)
+        return value
+
+
+class Images(Strict):
+    """Pictures that exist already: exactly one of the three sources."""
+
+    folder: str | None = None
+    """Root of <root>/<model>/<prompt>/<seed>.(png|jpg|jpeg|webp)."""
+    parquet: str | None = None
+    """File or directory of Parquet with columns model, prompt, seed, image (encoded bytes)."""
+    huggingface: str | None = None
+    """Id or path of a data set whose rows hold model, prompt, seed and image."""
+    revision: str | None = None
+    split: str = "train"
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        given = [self.folder, self.parquet, self.huggingface]
+        if sum(source is not None for source in given) != 1:
+            raise ValueError("exactly one of folder, parquet and huggingface must be given")
+        return self
+
+
+class Encoder(Strict):
+    """What turns a picture into a vector."""
+
+    library: Literal["open_clip", "timm"] = "open_clip"
+    id: str = "ViT-B-32"
+    """open_clip architecture, timm model, local directory, or miniature/NAME."""
+    pretrained: str | None = "openai"
+    """open_clip's name of the weights; ignored for a directory."""
+
+    @property
+    def name(self) -> str:
+        """What the tables call it."""
+        named = self.library == "open_clip" and self.pretrained and "/" not in self.id
+        return f"{self.id}/{self.pretrained}" if named else self.id
+
+
+class Storage(Strict):
+    """How pictures are encoded."""
+
+    format: Literal["png", "webp", "jpeg"] = "png"
+    """png and webp are lossless; jpeg is what the paper kept."""
+    quality: int = Field(95, ge=1, le=100)
+    """Of JPEG."""
+
+
+class Pool(Strict):
+    """Actors of one stage. Nothing asks whether there is a GPU: this says so."""
+
+    min: int = Field(1, ge=1)
+    max: int = Field(1, ge=1)
+    gpus_per_actor: float = Field(0, ge=0)
+    """May be a fraction, so that an embedder shares a GPU with a generator."""
+    cpus_per_actor: float = Field(1, gt=0)
+    batch_size: int = Field(8, ge=1)
+    """Samples made at once; fixed for a sample when the run first plans it."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.min > self.max:
+            raise ValueError(f"min must not exceed max, got {self.min} > {self.max}")
+        return self
+
+
+class Pools(Strict):
+    """Resources of each stage."""
+
+    generate: Pool = Pool()
+    read: Pool = Pool(batch_size=64)
+    """Reads pictures that exist."""
+    embed: Pool = Pool()
+
+
+class Statistics(Strict):
+    """Settings of the tests."""
+
+    alpha: float = Field(0.05, gt=0, lt=1)
+    resamples: int = Field(9999, ge=99)
+    """Bootstrap resamples."""
+    seed: int = 0
+    """Seed of the bootstrap, so that a resumed run prints the same numbers."""
+
+
+class Report(Strict):
+    """What the page shows."""
+
+    prompts: int = Field(24, ge=0)
+    """Prompts shown with their pictures: the most different ones at both ends."""
+    thumbnail: int = Field(160, ge=16)
+    """Longest side of a picture on the page, pixels."""
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, dict) else value
+
+
+def _as_folder(value: Any) -> Any:
+    return {"folder": value} if isinstance(value, str) else value
+
+
+class Consistency(Strict):
+    """jobs/consistency.py: which model is more consistent?"""
+
+    models: tuple[Model, ...] = ()
+    """Empty with `images`: all models that are found there."""
+    images: Annotated[Images | None, BeforeValidator(_as_folder)] = None
+    """Pictures that exist, for the models without an id; a bare path is a folder."""
+    prompts: str | tuple[str, ...] | None = None
+    """File (.txt, .csv, .jsonl, .parquet) or list; None with `images`: those found there."""
+    prompt_column: str = "prompt"
+    """Column of a .csv, .jsonl or .parquet file."""
+    seeds: int | tuple[int, ...] | str | None = None
+    """A count (0, 1, ...), a list, or a file of one a line; None with `images`: those found."""
+    sampler: Sampler = Sampler()
+    encoder: Annotated[tuple[Encoder, ...], BeforeValidator(_as_list), Field(min_length=1)] = (
+        Encoder(),
+    )
+    """One, or a list; the verdicts are the first one's."""
+    comparisons: tuple[tuple[str, str], ...] | None = None
+    """Pairs of model names; None for all pairs."""
+    storage: Storage = Storage()
+    statistics: Statistics = Statistics()
+    pools: Pools = Pools()
+    report: Report = Report()
+    output: str
+    """Run directory: a path, s3:// or gs://."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        names = [model.name for model in self.models]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"model names must differ, given twice: {', '.join(twice)}")
+        if not self.models and self.images is None:
+            raise ValueError("models must name at least one model, or images must be given")
+        without = [model.name for model in self.models if model.id is None]
+        if without and self.images is None:
+            raise ValueError(f"a model needs an id, or images must be given: {', '.join(without)}")
+        if any(model.id for model in self.models) and (not self.prompts or self.seeds is None):
+            raise ValueError("models that generate need prompts and seeds")
+        for pair in self.comparisons or ():
+            unknown = [name for name in pair if self.models and name not in names]
+            if unknown or pair[0] == pair[1]:
+                raise ValueError(f"comparisons must pair two models of {names}, got {list(pair)}")
+        return self
+
+    def sampler_of(self, model: Model) -> Sampler:
+        """The run's sampler with the model's own keys over it."""
+        return Sampler.model_validate({**self.sampler.model_dump(), **model.sampler})
