@@ -1,0 +1,165 @@
+"""Pictures that exist already, listed on the driver: a folder tree, Parquet, or a data set."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pyarrow.dataset as pads
+import pyarrow.fs as pafs
+
+from raypipe.errors import UserError
+from raypipe.files import open_uri
+from raypipe.settings import Images
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Where one picture is, and what it shows."""
+
+    model: str
+    prompt: str
+    """As it was sent: the folder's name, or the data set's column."""
+    seed: int
+    source: str
+    """What `raypipe.stages.read` opens."""
+    size: int
+    """Bytes, where the listing tells; else 0."""
+
+
+def list_pictures(images: Images) -> list[Picture]:
+    """Every picture of the source. UserError where there is none, or two for one sample."""
+    if images.folder is not None:
+        pictures = list(_folder(images.folder))
+        where = images.folder
+    elif images.parquet is not None:
+        pictures = list(_parquet(images.parquet))
+        where = images.parquet
+    else:
+        pictures = list(_huggingface(images))
+        where = str(images.huggingface)
+    if not pictures:
+        raise UserError(
+            f"no images found (a folder must be <root>/<model>/<prompt>/<seed>.png): {where}"
+        )
+    seen: dict[tuple[str, str, int], str] = {}
+    for picture in pictures:
+        key = (picture.model, picture.prompt, picture.seed)
+        if key in seen:
+            raise UserError(
+                f"one image per model, prompt and seed, got two: {seen[key]} and {picture.source}"
+            )
+        seen[key] = picture.source
+    return pictures
+
+
+def match_prompts(prompts: list[str], suffix: str, found: set[str]) -> dict[str, str]:
+    """For each prompt, the found text that stands for it, where there is one.
+
+    It stands there as it was sent (with the suffix) or as a run of ours keeps it (without). File
+    systems do not take every character, so else texts match if their letters and digits do.
+    """
+    by_key = {_key(text): text for text in found if _key(text)}
+    matches = {}
+    for prompt in prompts:
+        for text in (prompt + suffix, prompt):
+            match = text if text in found else by_key.get(_key(text))
+            if match is not None:
+                matches[prompt] = match
+                break
+    return matches
+
+
+def check_seeds(seeds_of: dict[str, set[int]]) -> list[int]:
+    """The seeds that all models share. UserError, naming who lacks which, where they differ."""
+    every = set().union(*seeds_of.values())
+    lacking = {model: sorted(every - seeds) for model, seeds in seeds_of.items() if every - seeds}
+    if lacking:
+        told = "; ".join(
+            f"{model} lacks {', '.join(map(str, seeds[:5]))}{' ...' if len(seeds) > 5 else ''}"
+            for model, seeds in lacking.items()
+        )
+        raise UserError(f"all models must have images of the same seeds: {told}")
+    return sorted(every)
+
+
+def _key(text: str) -> str:
+    return re.sub(r"\W|_", "", text).casefold()
+
+
+def _folder(root: str) -> Iterator[Picture]:
+    filesystem, base = open_uri(root)
+    try:
+        infos = filesystem.get_file_info(pafs.FileSelector(base, recursive=True))
+    except FileNotFoundError:
+        raise UserError(f"image folder not found: {root}") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"image folder cannot be read: {root}: {error}") from None
+    for info in infos:
+        parts = info.path[len(base) :].strip("/").split("/")
+        if not info.is_file or not info.path.lower().endswith(SUFFIXES):
+            continue
+        stem = parts[-1].rpartition(".")[0]
+        if len(parts) != 3 or not stem.isdigit():
+            raise UserError(
+                f"an image must lie at <root>/<model>/<prompt>/<seed>.png, got {'/'.join(parts)}"
+            )
+        source = f"{root.rstrip('/')}/{'/'.join(parts)}"
+        yield Picture(parts[0], parts[1], int(stem), source, info.size)
+
+
+def _parquet(uri: str) -> Iterator[Picture]:
+    filesystem, path = open_uri(uri)
+    try:
+        dataset = pads.dataset(path, filesystem=filesystem, format="parquet")
+    except (OSError, ValueError) as error:
+        raise UserError(f"Parquet images cannot be read: {uri}: {error}") from None
+    needed = ["model", "prompt", "seed", "image"]
+    absent = [name for name in needed if name not in dataset.schema.names]
+    if absent:
+        raise UserError(f"Parquet images need columns {needed}, {uri} lacks {absent}")
+    for fragment in dataset.get_fragments():
+        row = 0
+        for batch in fragment.to_batches(columns=needed[:3]):
+            for record in batch.to_pylist():
+                yield Picture(
+                    record["model"], record["prompt"], record["seed"], f"{fragment.path}#{row}", 0
+                )
+                row += 1
+
+
+def _huggingface(images: Images) -> Iterator[Picture]:
+    dataset = open_dataset(str(images.huggingface), images.revision, images.split)
+    absent = [n for n in ("model", "prompt", "seed", "image") if n not in dataset.column_names]
+    if absent:
+        raise UserError(f"{images.huggingface} lacks columns {absent}; has {dataset.column_names}")
+    columns = dataset.select_columns(["model", "prompt", "seed"])
+    for row, record in enumerate(columns):
+        yield Picture(record["model"], record["prompt"], int(record["seed"]), str(row), 0)
+
+
+def open_dataset(identifier: str, revision: str | None, split: str):
+    """A Hugging Face data set with its images left encoded."""
+    try:
+        import datasets
+    except ImportError:
+        raise UserError(
+            "a Hugging Face data set needs the datasets package: pip install 'raypipe[hub]'"
+        ) from None
+    try:
+        dataset = datasets.load_dataset(identifier, revision=revision, split=split)
+    except (OSError, ValueError) as error:
+        raise UserError(f"data set cannot be read: {identifier}: {error}") from None
+    if "image" in dataset.column_names:
+        dataset = dataset.cast_column("image", datasets.Image(decode=False))
+    return dataset
+
+
+def seeds_by_model(pictures: list[Picture]) -> dict[str, set[int]]:
+    """The seeds of each model's pictures."""
+    seeds: dict[str, set[int]] = defaultdict(set)
+    for picture in pictures:
+        seeds[picture.model].add(picture.seed)
+    return dict(seeds)

@@ -1,0 +1,176 @@
+"""What a run consists of: every sample with its id, decided on the driver before anything runs."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from raypipe import existing, schema
+from raypipe.core import ids
+from raypipe.errors import UserError
+from raypipe.prompts import read_prompts, read_seeds
+from raypipe.settings import Consistency, Model
+from raypipe.weights import encoder_identity, model_identity
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The resolved question: which models, prompts, seeds, and which samples that makes."""
+
+    models: tuple[Model, ...]
+    comparisons: tuple[tuple[str, str], ...]
+    n_prompts: int
+    n_seeds: int
+    identities: dict[str, Any]
+    """Per model name, all that determines its pictures."""
+    encoders: dict[str, Any]
+    """Per encoder name, which weights it has."""
+    warnings: tuple[str, ...]
+    rows: list[dict[str, Any]]
+    """Rows of schema.SAMPLES without `batch_id`, by model, then prompt, then seed."""
+
+
+def make_plan(config: Consistency) -> Plan:
+    """Resolve a config. Everything that files and headers can tell is checked here."""
+    pictures = existing.list_pictures(config.images) if config.images else []
+    found_models = list(dict.fromkeys(picture.model for picture in pictures))
+    models = config.models or tuple(Model(name=name) for name in found_models)
+    absent = [model.name for model in models if not model.id and model.name not in found_models]
+    if absent:
+        raise UserError(f"no images of model {', '.join(absent)}; there are {found_models}")
+    read = {model.name for model in models if not model.id}
+    pictures = [picture for picture in pictures if picture.model in read]
+
+    prompts, warnings = _prompts(config, models, pictures)
+    seeds = _seeds(config, pictures)
+    identities = {model.name: _identity(config, model) for model in models}
+    rows: list[dict[str, Any]] = []
+    for model in models:
+        if model.id:
+            rows += _generated(model, identities[model.name], prompts, seeds)
+        else:
+            mine = [picture for picture in pictures if picture.model == model.name]
+            rows += _found(model, identities[model.name], prompts, seeds, mine, warnings)
+    return Plan(
+        models=models,
+        comparisons=_comparisons(config, [model.name for model in models]),
+        n_prompts=len(prompts),
+        n_seeds=len(seeds),
+        identities=identities,
+        encoders={encoder.name: encoder_identity(encoder) for encoder in config.encoder},
+        warnings=tuple(warnings),
+        rows=rows,
+    )
+
+
+def batches(rows: list[dict[str, Any]], config: Consistency, part: int) -> pa.Table:
+    """Give each row its batch and make the table (schema.SAMPLES).
+
+    Neighbours share a batch, of one model and one kind of source, so that the seeds of a prompt
+    stay together. `part` tells the extensions of a run apart.
+    """
+    generates = {model.name: bool(model.id) for model in config.models}
+    batch, filled, previous = -1, 0, None
+    for row in rows:
+        generated = generates.get(row["model"], False)
+        pool = config.pools.generate if generated else config.pools.read
+        if row["model"] != previous or filled == pool.batch_size:
+            batch, filled, previous = batch + 1, 0, row["model"]
+        row["batch_id"] = f"{part:04d}-{batch:08d}"
+        filled += 1
+    return pa.Table.from_pylist(rows, schema=schema.SAMPLES)
+
+
+def _identity(config: Consistency, model: Model) -> dict[str, Any]:
+    if model.id is None:
+        assert config.images is not None
+        return {"images": True, "revision": config.images.revision}
+    sampler = config.sampler_of(model).model_dump(mode="json")
+    return {**model_identity(model), "sampler": sampler}
+
+
+def _prompts(
+    config: Consistency, models: tuple[Model, ...], pictures: list[existing.Picture]
+) -> tuple[list[str], list[str]]:
+    if config.prompts is not None:
+        return read_prompts(config.prompts, config.prompt_column)
+    suffixes = {model.name: model.prompt_suffix for model in models}
+    texts = [picture.prompt.removesuffix(suffixes[picture.model]) for picture in pictures]
+    return list(dict.fromkeys(texts)), []
+
+
+def _seeds(config: Consistency, pictures: list[existing.Picture]) -> list[int]:
+    by_model = existing.seeds_by_model(pictures)
+    if config.seeds is None:
+        return read_seeds(tuple(existing.check_seeds(by_model)))
+    seeds = read_seeds(config.seeds)
+    existing.check_seeds(
+        {"seeds of the config": set(seeds)}
+        | {name: found & set(seeds) for name, found in by_model.items()}
+    )
+    return seeds
+
+
+def _generated(
+    model: Model, identity: dict[str, Any], prompts: list[str], seeds: list[int]
+) -> Iterator[dict[str, Any]]:
+    digest = {"model": ids.content_hash(identity)}
+    for prompt in prompts:
+        sent = prompt + model.prompt_suffix
+        prompt_id = ids.prompt_id(prompt)
+        for seed in seeds:
+            yield {
+                "sample_id": ids.sample_id(digest, sent, seed),
+                "model": model.name,
+                "prompt_id": prompt_id,
+                "prompt": prompt,
+                "seed": seed,
+                "prompt_sent": sent,
+                "source": None,
+            }
+
+
+def _found(
+    model: Model,
+    identity: dict[str, Any],
+    prompts: list[str],
+    seeds: list[int],
+    pictures: list[existing.Picture],
+    warnings: list[str],
+) -> Iterator[dict[str, Any]]:
+    """Rows for pictures that exist; one that lacks for some prompt has an empty source."""
+    texts = existing.match_prompts(prompts, model.prompt_suffix, {p.prompt for p in pictures})
+    absent = [prompt for prompt in prompts if prompt not in texts]
+    if absent:
+        raise UserError(
+            f"{len(absent)} of {len(prompts)} prompts have no images of model {model.name}, "
+            f"the first is {absent[0][:80]!r}"
+        )
+    unused = {picture.prompt for picture in pictures} - set(texts.values())
+    if unused:
+        warnings.append(f"{model.name}: images of {len(unused)} other prompts are left out")
+    at = {(picture.prompt, picture.seed): picture for picture in pictures}
+    for prompt in prompts:
+        for seed in seeds:
+            picture = at.get((texts[prompt], seed))
+            size = picture.size if picture else -1
+            content = {**identity, "name": model.name, "size": size}
+            yield {
+                "sample_id": ids.sample_id(content, texts[prompt], seed),
+                "model": model.name,
+                "prompt_id": ids.prompt_id(prompt),
+                "prompt": prompt,
+                "seed": seed,
+                "prompt_sent": texts[prompt],
+                "source": picture.source if picture else "",
+            }
+
+
+def _comparisons(config: Consistency, names: list[str]) -> tuple[tuple[str, str], ...]:
+    if config.comparisons is None:
+        return tuple((a, b) for i, a in enumerate(names) for b in names[i + 1 :])
+    unknown = {name for pair in config.comparisons for name in pair} - set(names)
+    if unknown:
+        raise UserError(f"comparisons name models that are not there: {sorted(unknown)}")
+    return config.comparisons

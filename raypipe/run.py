@@ -1,0 +1,163 @@
+"""A run directory: what was asked, what is there, what is missing, and when it is finished."""
+
+import hashlib
+import json
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import yaml
+
+from raypipe import schema
+from raypipe.config import changes, dump
+from raypipe.core.ids import content_hash
+from raypipe.errors import UserError
+from raypipe.files import Folder, open_uri
+from raypipe.settings import Consistency
+
+EXTENDABLE = {"models", "prompts", "seeds", "comparisons"}
+"""Keys under which a later config may ask for more."""
+
+FREE = {"pools", "output", "report", "prompt_column"}
+"""Keys that change no picture and no number."""
+
+
+class Run:
+    """A run directory at a path or URI, and the rules for going on with one."""
+
+    def __init__(self, uri: str):
+        self.uri = uri
+        self.folder = Folder(uri)
+
+    def is_finished(self, config: Consistency) -> bool:
+        """Whether the manifest says that exactly this config is complete."""
+        manifest = self.manifest()
+        return manifest is not None and manifest["config_hash"] == config_hash(config)
+
+    def manifest(self) -> dict[str, Any] | None:
+        """The manifest, or None while the run is not complete."""
+        data = self.folder.read("manifest.json")
+        return None if data is None else json.loads(data)
+
+    def check(self, config: Consistency) -> None:
+        """Refuse a config that changes a setting of what is there, naming the keys."""
+        try:
+            stored, names = self.folder.read("config.yaml"), self.folder.names()
+        except OSError as error:
+            raise UserError(f"output cannot be used: {self.uri}: {error}") from None
+        if stored is None:
+            if names:
+                raise UserError(
+                    f"the output directory holds something else: {self.uri}: {', '.join(names[:5])}"
+                )
+            return
+        before, after = yaml.safe_load(stored), config.model_dump(mode="json")
+        kept = EXTENDABLE | FREE
+        keys = changes(
+            {key: value for key, value in before.items() if key not in kept},
+            {key: value for key, value in after.items() if key not in kept},
+        )
+        models = {model["name"]: model for model in after["models"]}
+        for model in before["models"]:
+            if model["name"] in models:
+                keys += changes(model, models[model["name"]], f"models.{model['name']}.")
+        if keys:
+            raise UserError(
+                f"a run keeps its settings, but this config changes {', '.join(keys)} "
+                f"of {self.uri}; choose another output"
+            )
+
+    def begin(self, config: Consistency) -> None:
+        """Write what was asked for. UserError where the directory cannot be written."""
+        try:
+            self.folder.delete("manifest.json")
+            self.folder.write("config.yaml", dump(config).encode())
+        except OSError as error:
+            raise UserError(f"output cannot be written: {self.uri}: {error}") from None
+
+    def samples(self) -> pa.Table:
+        """Every sample that was planned (schema.SAMPLES), in order."""
+        parts = [
+            pq.read_table(self.folder.open(f"samples/{name}"), schema=schema.SAMPLES)
+            for name in self.folder.names("samples")
+        ]
+        return pa.concat_tables(parts) if parts else schema.SAMPLES.empty_table()
+
+    def new_samples(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Those of the wanted samples that were not planned before.
+
+        UserError if the run holds a sample that is no longer wanted: the config asks for less than
+        there is, or the weights behind a name have changed.
+        """
+        planned = self.samples()
+        wanted = {row["sample_id"] for row in rows}
+        known = set(planned["sample_id"].to_pylist())
+        dropped = known - wanted
+        if dropped:
+            raise UserError(self._why_dropped(planned, rows, dropped))
+        return [row for row in rows if row["sample_id"] not in known]
+
+    def next_part(self) -> int:
+        """Number of the next part of the plan: one for the start and one for each extension."""
+        return len(self.folder.names("samples"))
+
+    def add_samples(self, samples: pa.Table, part: int) -> None:
+        """Write a part of the plan; from here on it is fixed which samples share a batch."""
+        self.write_table(f"samples/{part:04d}.parquet", samples)
+
+    def write_table(self, name: str, table: pa.Table) -> None:
+        """Write a table as one Parquet file that appears whole or not at all."""
+        write_table(self.folder, name, table)
+
+    def finish(self, manifest: dict[str, Any]) -> None:
+        """Write the manifest, last of all: its existence means that the run is complete."""
+        for below in ("", "samples", "images", "embeddings"):
+            self.folder.clean(below)
+        text = json.dumps(manifest, indent=2, allow_nan=False, ensure_ascii=False)
+        self.folder.write("manifest.json", text.encode())
+
+    def _why_dropped(self, planned: pa.Table, rows: list[dict[str, Any]], dropped: set[str]) -> str:
+        """One clear reason why planned samples are wanted no more."""
+        wanted = pa.Table.from_pylist(rows)
+        for column, what in (("model", "models"), ("prompt", "prompts"), ("seed", "seeds")):
+            gone = set(planned[column].to_pylist()) - set(wanted[column].to_pylist())
+            if gone:
+                named = ", ".join(str(item)[:60] for item in sorted(gone)[:3])
+                return (
+                    f"a run can be extended, not cut: {self.uri} holds {what} that this config "
+                    f"does not ask for: {named}{' ...' if len(gone) > 3 else ''}"
+                )
+        mask = pc.is_in(planned["sample_id"], pa.array(sorted(dropped)))
+        names = sorted(set(planned.filter(mask)["model"].to_pylist()))
+        return (
+            f"the weights or images of {', '.join(names)} are not those that {self.uri} was begun "
+            "with; choose another output"
+        )
+
+
+def write_table(folder: Folder, name: str, table: pa.Table) -> None:
+    """Write a table as one Parquet file of `folder`."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    folder.write(name, sink.getvalue())
+
+
+def config_hash(config: Consistency) -> str:
+    """Hash of a config and of the prompt and seed files that it names."""
+    tree = config.model_dump(mode="json", exclude={"pools", "output"})
+    for key in ("prompts", "seeds"):
+        if isinstance(tree[key], str):
+            tree[key] = _file_hash(tree[key], key)
+    return content_hash(tree)
+
+
+def _file_hash(uri: str, key: str) -> str:
+    filesystem, path = open_uri(uri)
+    try:
+        with filesystem.open_input_stream(path, compression=None) as stream:
+            return hashlib.sha256(stream.readall()).hexdigest()
+    except FileNotFoundError:
+        raise UserError(f"{key} file not found: {uri}") from None
+    except OSError as error:
+        raise UserError(f"{key} file cannot be read: {uri}: {error}") from None

@@ -1,0 +1,196 @@
+"""Where a model's weights are and which they are: resolved and checked before anything runs.
+
+Nothing here imports torch: a directory's files are read as files, a safetensors file by its header.
+"""
+
+import hashlib
+import json
+import struct
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from raypipe.errors import UserError
+from raypipe.settings import Encoder, Lora, Model
+
+WEIGHT_SUFFIXES = {".safetensors", ".bin", ".pt", ".ckpt", ".json", ".txt", ".model"}
+"""What decides a model's output: weights, configs and tokenizers, but no readme."""
+
+
+def locate(identifier: str) -> str:
+    """A local path or hub id: `miniature/NAME` is a directory inside the package."""
+    space, _, name = identifier.partition("/")
+    if space == "miniature":
+        from raypipe import miniature
+
+        try:
+            return str(miniature.path(name))
+        except ValueError as error:
+            raise UserError(str(error)) from None
+    return identifier
+
+
+def is_local(identifier: str) -> bool:
+    """Whether an id is meant as a path: it exists, or looks like nothing a hub could name."""
+    return Path(identifier).exists() or identifier.startswith((".", "/", "~"))
+
+
+def model_identity(model: Model) -> dict[str, Any]:
+    """All of a model that determines its pictures, apart from the sampler; it goes into ids.
+
+    Raises UserError for what is no pipeline, or a LoRA that does not fit it.
+    """
+    assert model.id is not None
+    where = locate(model.id)
+    if is_local(where) and not (Path(where) / "model_index.json").is_file():
+        raise UserError(f"a model directory must hold model_index.json, got {where} ({model.name})")
+    identity: dict[str, Any] = {
+        "weights": fingerprint(where, model.revision, f"model {model.name}"),
+        "variant": model.variant,
+        "dtype": model.dtype,
+        "vae": model.vae and fingerprint(locate(model.vae), None, f"VAE of model {model.name}"),
+        "options": dict(model.options),
+    }
+    if model.lora is not None:
+        identity["lora"] = {**lora_identity(model.lora, model.name), "scale": model.lora.scale}
+        _check_lora_fits(where, model.lora, model.name)
+    return identity
+
+
+def lora_identity(lora: Lora, model_name: str) -> dict[str, Any]:
+    """Which LoRA it is, without its scale."""
+    where = locate(lora.id)
+    return {
+        "weights": fingerprint(where, lora.revision, f"LoRA of model {model_name}"),
+        "weight_name": lora.weight_name,
+    }
+
+
+def encoder_identity(encoder: Encoder) -> dict[str, Any]:
+    """Which encoder it is. UserError for one that does not exist."""
+    where = locate(encoder.id)
+    if is_local(where):
+        marker = "open_clip_config.json" if encoder.library == "open_clip" else "config.json"
+        if not (Path(where) / marker).is_file():
+            raise UserError(f"an encoder directory must hold {marker}: {where}")
+        return {"library": encoder.library, "weights": fingerprint(where, None, "encoder")}
+    from raypipe.models.encoder import check_exists
+
+    check_exists(encoder)
+    return encoder.model_dump(mode="json")
+
+
+def fingerprint(where: str, revision: str | None, what: str) -> str:
+    """Name the weights by content: a hash of a local path's files, or a hub id at a commit."""
+    if is_local(where):
+        return _hash_files(str(Path(where).expanduser()), what)
+    return f"{where}@{_hub_commit(where, revision, what)}"
+
+
+@cache
+def _hash_files(where: str, what: str) -> str:
+    root = Path(where)
+    if root.is_file():
+        files = [root]
+    else:
+        files = sorted(path for path in root.rglob("*") if path.suffix in WEIGHT_SUFFIXES)
+    if not files:
+        raise UserError(f"no weights found for {what}: {where}")
+    digest = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as stream:
+            content = hashlib.file_digest(stream, "sha256").hexdigest()
+        name = "" if path == root else path.relative_to(root).as_posix()
+        digest.update(f"{name}\0{content}\n".encode())
+    return f"sha256:{digest.hexdigest()[:32]}"
+
+
+@cache
+def _hub_commit(where: str, revision: str | None, what: str) -> str:
+    from huggingface_hub import HfApi
+    from huggingface_hub.utils import HfHubHTTPError, HFValidationError
+
+    try:
+        return str(HfApi().model_info(where, revision=revision, timeout=15).sha)
+    except HFValidationError:
+        raise UserError(f"{what} is neither a directory nor a hub id: {where}") from None
+    except HfHubHTTPError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{what} cannot be had from the hub: {where}: {reason}") from None
+    except OSError as error:
+        cached = _cached_commit(where, revision)
+        if cached is None:
+            raise UserError(
+                f"{what} is no directory, and the hub does not answer: {where}: {error}"
+            ) from None
+        return cached
+
+
+def _cached_commit(where: str, revision: str | None) -> str | None:
+    """The commit of a snapshot in the local hub cache, for work without a network."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(where, revision=revision, local_files_only=True)).name
+    except OSError:
+        return None
+
+
+def safetensors_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of a safetensors file's tensors, from its header alone."""
+    try:
+        with path.open("rb") as stream:
+            (length,) = struct.unpack("<Q", stream.read(8))
+            header = json.loads(stream.read(length))
+    except (OSError, ValueError, struct.error):
+        raise UserError(f"not a safetensors file: {path}") from None
+    return {name: tuple(v["shape"]) for name, v in header.items() if name != "__metadata__"}
+
+
+def lora_file(lora: Lora) -> Path | None:
+    """The LoRA's local file, or None where it is on a hub."""
+    where = Path(locate(lora.id))
+    if not is_local(str(where)):
+        return None
+    if where.is_file():
+        return where
+    if lora.weight_name:
+        return where / lora.weight_name
+    files = sorted(where.glob("*.safetensors"))
+    if len(files) != 1:
+        names = ", ".join(file.name for file in files) or "none"
+        raise UserError(
+            f"a LoRA directory must hold one .safetensors file, or weight_name must choose: "
+            f"{where}: {names}"
+        )
+    return files[0]
+
+
+def _check_lora_fits(base: str, lora: Lora, name: str) -> None:
+    """Compare the LoRA's module names and shapes with the base model's, by file headers.
+
+    Only for local files in diffusers' layout; whatever else is checked by the first actor, which
+    compares outputs.
+    """
+    file = lora_file(lora)
+    if file is None or not is_local(base):
+        return
+    tensors = safetensors_shapes(file)
+    downs = {key: shape for key, shape in tensors.items() if key.endswith(".lora_A.weight")}
+    if not downs:
+        if any("lora" in key for key in tensors):
+            return  # another layout, such as kohya's
+        raise UserError(f"the file holds no LoRA weights: {file} (model {name})")
+    modules: dict[str, tuple[int, ...]] = {}
+    for part in ("unet", "transformer", "text_encoder", "text_encoder_2"):
+        for path in sorted((Path(base) / part).glob("*.safetensors")):
+            modules |= {f"{part}.{key}": s for key, s in safetensors_shapes(path).items()}
+    for key, shape in downs.items():
+        module = key.removesuffix(".lora_A.weight")
+        target = modules.get(f"{module}.weight")
+        if target is None or target[1] != shape[1]:
+            found = "no such module" if target is None else f"which takes {target[1]} inputs"
+            raise UserError(
+                f"a LoRA must fit its model: {file.name} changes {module} "
+                f"({shape[1]} inputs), {found} in model {name}"
+            )
