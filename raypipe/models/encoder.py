@@ -1,0 +1,117 @@
+"""Encoders of pictures, and of text where the encoder has it: open_clip and timm models."""
+
+import json
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from raypipe.errors import UserError
+from raypipe.settings import Encoder
+from raypipe.weights import is_local, locate
+
+
+class LoadedEncoder:
+    """One loaded encoder on one device; its preprocessing is the library's own."""
+
+    def __init__(self, config: Encoder, device: str):
+        self._device = device
+        load = _load_open_clip if config.library == "open_clip" else _load_timm
+        self._model, self._transform, self._tokenize = load(config)
+        self._model.to(device).eval()
+
+    def preprocess(self, image: Image.Image) -> torch.Tensor:
+        """One picture as the model reads it (3, H, W)."""
+        return self._transform(image.convert("RGB"))
+
+    def images(self, pixels: Sequence[torch.Tensor]) -> np.ndarray:
+        """Unit-length embeddings (B, D), float32, of preprocessed pictures."""
+        with torch.inference_mode():
+            pixels_BCHW = torch.stack(list(pixels)).to(self._device)
+            if self._tokenize is None:
+                features_BD = self._model(pixels_BCHW)
+            else:
+                features_BD = self._model.encode_image(pixels_BCHW)
+        return _unit(features_BD, len(pixels))
+
+    def text(self, prompt: str) -> np.ndarray | None:
+        """Unit-length embedding (D,) of a prompt, cut at the encoder's window; None without one."""
+        return None if self._tokenize is None else self._remembered_text(prompt)
+
+    @lru_cache(maxsize=256)  # noqa: B019 - an encoder lives as long as its actor
+    def _remembered_text(self, prompt: str) -> np.ndarray:
+        with torch.inference_mode():
+            tokens = self._tokenize([prompt]).to(self._device)
+            return _unit(self._model.encode_text(tokens), 1)[0]
+
+
+def check_exists(config: Encoder) -> None:
+    """UserError, with the near miss, for a name that the library does not know."""
+    if config.id.startswith(("hf-hub:", "hf_hub:")):
+        return
+    if config.library == "timm":
+        import timm
+
+        if not timm.is_model(config.id):
+            raise UserError(f"timm has no model {config.id}{_near(config.id, timm.list_models())}")
+        return
+    import open_clip
+
+    known = open_clip.list_models()
+    if config.id not in known:
+        raise UserError(f"open_clip has no model {config.id}{_near(config.id, known)}")
+    tags = open_clip.list_pretrained_tags_by_model(config.id)
+    if config.pretrained not in tags:
+        raise UserError(
+            f"open_clip has no weights {config.pretrained} of {config.id}; it has {', '.join(tags)}"
+        )
+
+
+def _near(name: str, known: list[str]) -> str:
+    from raypipe.config import near_miss
+
+    near = near_miss(name, known)
+    return near if "did you mean" in near else ""
+
+
+def _load_open_clip(config: Encoder) -> tuple[torch.nn.Module, Callable, Callable | None]:
+    import open_clip
+
+    where = locate(config.id)
+    name = f"local-dir:{where}" if is_local(where) else where
+    tag = None if is_local(where) or where.startswith("hf-hub:") else config.pretrained
+    try:
+        model, _, transform = open_clip.create_model_and_transforms(name, pretrained=tag)
+        tokenize = open_clip.get_tokenizer(name)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise UserError(f"encoder {config.name} cannot be loaded: {error}") from error
+    return model, transform, tokenize
+
+
+def _load_timm(config: Encoder) -> tuple[torch.nn.Module, Callable, None]:
+    """A timm model without its classifier, with the preprocessing its weights name."""
+    import timm
+
+    where = locate(config.id)
+    name: Any = where
+    if is_local(where):
+        name = f"local-dir:{where}"
+        json.loads((Path(where) / "config.json").read_text())
+    try:
+        model = timm.create_model(name, pretrained=True, num_classes=0)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise UserError(f"encoder {config.name} cannot be loaded: {error}") from error
+    data = timm.data.resolve_model_data_config(model)
+    return model, timm.data.create_transform(**data, is_training=False), None
+
+
+def _unit(features_BD: torch.Tensor, n: int) -> np.ndarray:
+    """Scale to unit length; transformers and timm have changed what they return before."""
+    if features_BD.ndim != 2 or len(features_BD) != n:
+        raise ValueError(f"an encoder must return (B, D), got {tuple(features_BD.shape)}")
+    features_BD = features_BD.float()
+    return (features_BD / features_BD.norm(dim=1, keepdim=True)).cpu().numpy()

@@ -1,0 +1,56 @@
+"""Stage: prompts and seeds to pictures."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from raypipe.settings import Consistency
+from raypipe.stages.images import Encoded, encode, image_columns
+
+if TYPE_CHECKING:
+    from raypipe.models.diffusion import Generator
+
+
+class Generate:
+    """Makes the pictures of a batch and encodes them while the next batch is being made.
+
+    An actor holds one model at a time: the plan is ordered by model, so it loads each one once.
+    """
+
+    reads = ("sample_id", "model", "prompt_sent", "seed")
+    drops = ("prompt_sent", "source", "width", "height", "device")
+
+    def __init__(self, config: Consistency):
+        self._config = config
+        self._device = "cuda" if config.pools.generate.gpus_per_actor else "cpu"
+        self._lock = threading.Lock()
+        self._encoders = ThreadPoolExecutor(max(1, int(config.pools.generate.cpus_per_actor)))
+        self._model_name = ""
+        self._generator: Generator | None = None
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        prompts, seeds = batch["prompt_sent"].to_pylist(), batch["seed"].to_pylist()
+        with self._lock:
+            generator = self._hold(batch["model"][0].as_py())
+            made = generator(prompts, seeds)
+            cut_off = {prompt: generator.truncated(prompt) for prompt in set(prompts)}
+        storage = self._config.storage
+        encoded = list(self._encoders.map(lambda p: encode(p, storage), made.images_BHWC))
+        encoded = [
+            Encoded(None, e.width, e.height, "nsfw") if flagged else e
+            for e, flagged in zip(encoded, made.nsfw, strict=True)
+        ]
+        return image_columns(encoded, [cut_off[prompt] for prompt in prompts], self._device)
+
+    def _hold(self, name: str) -> "Generator":
+        """The generator of this model, in place of the one before."""
+        from raypipe.models.diffusion import Generator
+
+        if name != self._model_name or self._generator is None:
+            self._generator, self._model_name = None, ""
+            model = next(model for model in self._config.models if model.name == name)
+            self._generator = Generator(model, self._config.sampler_of(model), self._device)
+            self._model_name = name
+        return self._generator

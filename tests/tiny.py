@@ -1,0 +1,161 @@
+"""Real architectures at a tiny size, with random weights, saved in the real formats.
+
+They exercise the loading and generation code for every family in a second or two; what pictures
+they make does not matter. Pictures are 32×32.
+"""
+
+import json
+from pathlib import Path
+
+import diffusers
+import open_clip
+import torch
+import transformers
+from safetensors.torch import save_file
+
+from raypipe.miniature.tokenizers import clip_tokenizer, t5_tokenizer
+
+CAPTIONS = ["a red ball on a blue box", "a portrait of a woman with dark hair"]
+WIDTH = 16
+
+
+def clip_text(cls: type, tokenizer, projection: int = WIDTH):
+    """A CLIP text encoder of one layer."""
+    config = transformers.CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=WIDTH,
+        intermediate_size=2 * WIDTH,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        projection_dim=projection,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return cls(config).eval()
+
+
+def vae() -> diffusers.AutoencoderKL:
+    """A VAE that halves each side once: 32×32 pixels are 16×16 latents."""
+    return diffusers.AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        block_out_channels=(8, 8),
+        layers_per_block=1,
+        norm_num_groups=4,
+        latent_channels=4,
+        sample_size=32,
+    )
+
+
+def unet(context: int, **more) -> diffusers.UNet2DConditionModel:
+    """A conditional UNet of two levels."""
+    return diffusers.UNet2DConditionModel(
+        sample_size=16,
+        block_out_channels=(8, 16),
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=context,
+        attention_head_dim=4,
+        norm_num_groups=4,
+        **more,
+    )
+
+
+def sd15(path: Path) -> Path:
+    """Stable Diffusion 1.5's layout: one text encoder, PNDM replaced by DDIM, no safety checker."""
+    torch.manual_seed(0)
+    tokenizer = clip_tokenizer(CAPTIONS)
+    diffusers.StableDiffusionPipeline(
+        vae=vae(),
+        text_encoder=clip_text(transformers.CLIPTextModel, tokenizer),
+        tokenizer=tokenizer,
+        unet=unet(WIDTH),
+        scheduler=diffusers.DDIMScheduler(clip_sample=False, beta_schedule="scaled_linear"),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    ).save_pretrained(path)
+    return path
+
+
+def sdxl(path: Path) -> Path:
+    """SDXL's layout: two text encoders and size conditioning."""
+    torch.manual_seed(1)
+    tokenizer = clip_tokenizer(CAPTIONS)
+    diffusers.StableDiffusionXLPipeline(
+        vae=vae(),
+        text_encoder=clip_text(transformers.CLIPTextModel, tokenizer),
+        text_encoder_2=clip_text(transformers.CLIPTextModelWithProjection, tokenizer),
+        tokenizer=tokenizer,
+        tokenizer_2=tokenizer,
+        unet=unet(
+            2 * WIDTH,
+            addition_embed_type="text_time",
+            addition_time_embed_dim=8,
+            projection_class_embeddings_input_dim=6 * 8 + WIDTH,
+        ),
+        scheduler=diffusers.EulerDiscreteScheduler(beta_schedule="scaled_linear"),
+    ).save_pretrained(path)
+    return path
+
+
+def pixart(path: Path) -> Path:
+    """PixArt-α's layout: a T5 encoder and a transformer that learns sigma."""
+    torch.manual_seed(2)
+    tokenizer = t5_tokenizer(CAPTIONS)
+    config = transformers.T5Config(
+        vocab_size=len(tokenizer), d_model=WIDTH, d_ff=2 * WIDTH, d_kv=8, num_layers=1, num_heads=2
+    )
+    diffusers.PixArtAlphaPipeline(
+        vae=vae(),
+        text_encoder=transformers.T5EncoderModel(config).eval(),
+        tokenizer=tokenizer,
+        transformer=diffusers.PixArtTransformer2DModel(
+            num_attention_heads=2,
+            attention_head_dim=8,
+            in_channels=4,
+            out_channels=8,
+            num_layers=1,
+            cross_attention_dim=16,
+            caption_channels=WIDTH,
+            sample_size=16,
+            patch_size=2,
+            norm_num_groups=4,
+        ),
+        scheduler=diffusers.DPMSolverMultistepScheduler(),
+    ).save_pretrained(path)
+    return path
+
+
+def encoder(path: Path) -> Path:
+    """An open_clip model in a directory, as `local-dir:` loads it."""
+    torch.manual_seed(3)
+    tower = {"width": 16, "layers": 1}
+    model_config = {
+        "embed_dim": 16,
+        "vision_cfg": {**tower, "image_size": 32, "patch_size": 8, "head_width": 8},
+        "text_cfg": {**tower, "context_length": 16, "vocab_size": 49408, "heads": 2},
+    }
+    model = open_clip.CLIP(**model_config)
+    path.mkdir(parents=True, exist_ok=True)
+    save_file(model.state_dict(), path / "open_clip_model.safetensors")
+    mean_std = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
+    whole = {"model_cfg": model_config, "preprocess_cfg": mean_std}
+    (path / "open_clip_config.json").write_text(json.dumps(whole))
+    return path
+
+
+def lora(path: Path, base: Path, *, scale: float = 0.5) -> Path:
+    """A LoRA on the attention of a tiny UNet, in diffusers' layout; scale 0 changes nothing."""
+    torch.manual_seed(4)
+    model = diffusers.UNet2DConditionModel.from_pretrained(base, subfolder="unet")
+    tensors = {}
+    for name, module in model.named_modules():
+        if name.endswith(("to_q", "to_v")):
+            tensors[f"unet.{name}.lora_A.weight"] = torch.randn(2, module.in_features)
+            tensors[f"unet.{name}.lora_B.weight"] = scale * torch.randn(module.out_features, 2)
+    path.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, path / "pytorch_lora_weights.safetensors", metadata={"format": "pt"})
+    return path
