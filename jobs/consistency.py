@@ -1,0 +1,62 @@
+"""Which text-to-image model is more consistent? Prompts × seeds × models → a verdict."""
+
+import time
+
+from raypipe.job import Job, run, tell
+from raypipe.settings import Consistency
+
+
+def consistency(job: Job[Consistency]) -> str:
+    """The recipe, from a config to a finished run directory; returns the directory."""
+    from raypipe.run import Run
+
+    config, output = job.config, Run(job.config.output)
+    if output.is_finished(config) and not job.dry_run:
+        tell(f"already complete: {config.output}")
+        return config.output
+    output.check(config)
+
+    from raypipe import study
+    from raypipe.plan import batches, make_plan
+    from raypipe.report import page, terminal
+    from raypipe.stages import fill, score
+
+    started = time.monotonic()
+    plan = make_plan(config)
+    for warning in plan.warnings:
+        tell(f"warning: {warning}")
+    new = output.new_samples(plan.rows)
+    if job.dry_run:
+        tell(study.describe(config, plan, len(new)))
+        return config.output
+
+    output.begin(config)
+    if new:
+        part = output.next_part()
+        output.add_samples(batches(new, config, part), part)
+    samples = output.samples()
+    work = fill.missing(output, config, samples)
+    device_seconds = fill.fill(output, config, work, job.address, job.verbose) if work else 0.0
+
+    known = score.survey(output, samples)
+    results, scores = study.evaluate(output, config, plan, samples, known)
+    output.write_table("scores.parquet", scores)
+    output.folder.write("results.json", study.to_json(results))
+    seconds = {"wall_seconds": time.monotonic() - started, "device_seconds": device_seconds}
+    manifest = study.manifest(config, plan, known, samples, seconds)
+    html = page.render(
+        results,
+        scores,
+        manifest,
+        study.thumbnails(output, config, samples),
+        quarantined=known.failed,
+        max_prompts=config.report.prompts,
+    )
+    output.folder.write("report.html", html.encode())
+    output.finish(manifest)
+    print(terminal.summary(results))
+    return config.output
+
+
+if __name__ == "__main__":
+    run(__doc__, Consistency, consistency)
