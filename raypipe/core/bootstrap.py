@@ -49,7 +49,7 @@ def resampled_means(values_P: FloatArray, *, seed: int, resamples: int) -> Float
     n = len(values_P)
     step = max(1, CHUNK_DRAWS // n)
     parts = [
-        values_P[rng.integers(n, size=(min(step, resamples - start), n), dtype=np.int32)].mean(1)
+        values_P.take(rng.integers(n, size=(min(step, resamples - start), n))).mean(axis=1)
         for start in range(0, resamples, step)
     ]
     return np.concatenate(parts)

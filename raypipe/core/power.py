@@ -1,7 +1,7 @@
 """How many prompts and seeds would show this difference? Shape letters: P prompts, M pairs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy
@@ -65,24 +65,20 @@ def power_table(
     n_prompts, n_seeds = len(d_PM), n_images_of(d_PM.shape[1])
     d_P = d_PM.mean(axis=1)
     difference = float(d_P.mean())
-
-    def table(
-        between: float | None, within: float | None, rows: list[PowerRow], reason: str | None
-    ) -> PowerTable:
-        return PowerTable(difference, between, within, n_prompts, n_seeds, alpha, rows, reason)
-
+    table = PowerTable(difference, None, None, n_prompts, n_seeds, alpha, rows=[])
     if n_prompts < 2 or n_seeds < 3:
-        return table(None, None, [], "power needs two or more prompts and three or more seeds")
+        return replace(table, reason="power needs two or more prompts and three or more seeds")
     within = float((jackknife_se(d_PM) ** 2).mean())
     between = max(0.0, float(d_P.var(ddof=1)) - within)
+    table = replace(table, sd_between_prompts=between**0.5, sd_within_prompt=within**0.5)
     if between + within == 0:
-        return table(0.0, 0.0, [], "the differences have no spread: every study would show them")
+        return replace(table, reason="the differences have no spread over prompts and seeds")
     rows = [
         PowerRow(p, n, wilcoxon_power(difference, between + within * n_seeds / n, p, alpha))
         for p in prompts
         for n in seeds
     ]
-    return table(between**0.5, within**0.5, rows, None)
+    return replace(table, rows=rows)
 
 
 def wilcoxon_power(difference: float, variance: float, n_prompts: int, alpha: float) -> float:

@@ -118,9 +118,7 @@ def compare(
     seed: of the bootstrap's own draws. The verdict takes this as the only comparison; pass several
     through `adjust`. ValueError for scores that are not aligned, missing or not finite.
     """
-    x_a, x_b = _scores(a_scores), _scores(b_scores)
-    if len(x_a) != len(x_b):
-        raise ValueError(f"paired scores must have one length, got {len(x_a)} and {len(x_b)}")
+    x_a, x_b = _aligned(a_scores, b_scores)
     d = x_a - x_b
     test = paired.wilcoxon(d)
     effect = paired.rank_biserial(d)
@@ -186,9 +184,7 @@ def rank_agreement(x_scores: ArrayLike, y_scores: ArrayLike) -> RankAgreement:
 
     Undefined, with the reason, for fewer than three prompts and for equal scores.
     """
-    x, y = _scores(x_scores), _scores(y_scores)
-    if len(x) != len(y):
-        raise ValueError(f"paired scores must have one length, got {len(x)} and {len(y)}")
+    x, y = _aligned(x_scores, y_scores)
     reason = None
     if len(x) < 3:
         reason = f"rank agreement needs three or more prompts, got {len(x)}"
@@ -230,6 +226,13 @@ def _decide(
         return "undecided", "the mean and the ranks point in opposite directions"
     verdict: Verdict = "a_more_consistent" if side > 0 else "b_more_consistent"
     return verdict, "the interval of the mean excludes zero and the adjusted test agrees"
+
+
+def _aligned(x_scores: ArrayLike, y_scores: ArrayLike) -> tuple[FloatArray, FloatArray]:
+    x, y = _scores(x_scores), _scores(y_scores)
+    if len(x) != len(y):
+        raise ValueError(f"paired scores must have one length, got {len(x)} and {len(y)}")
+    return x, y
 
 
 def _scores(values: ArrayLike) -> FloatArray:

@@ -12,8 +12,11 @@ from raypipe.core.pairs import n_images_of, pair_scores
 
 @pytest.mark.parametrize("confidence", [0.9, 0.95])
 @pytest.mark.parametrize("n", [6, 25, 200])
-def test_bca_equals_scipy_on_the_same_resamples(n, confidence):
+@pytest.mark.parametrize("discrete", [False, True])
+def test_bca_equals_scipy_on_the_same_resamples(n, confidence, discrete):
     x = np.random.default_rng(n).exponential(size=n)  # skewed: the corrections matter
+    if discrete:  # many resampled means equal the mean: ties count half
+        x = np.array([-1.0, -1.0, 2.0] * (n // 3))
     ours = bootstrap_mean(x, seed=5, resamples=2000, confidence=confidence)
     means = x.mean() + resampled_means(x - x.mean(), seed=5, resamples=2000)
     theirs = scipy.stats.bootstrap(
@@ -107,6 +110,13 @@ def test_crossed_bootstrap_is_centred_on_the_mean():
     narrow = crossed_bootstrap(pairs, seed=0, confidence=0.02)
     assert (narrow.low + narrow.high) / 2 == pytest.approx(pairs.mean(), abs=0.5)
     assert estimate.low < narrow.low < narrow.high < estimate.high
+
+
+def test_crossed_bootstrap_equals_the_plain_one_where_seeds_do_not_matter():
+    d_PM = np.repeat(np.random.default_rng(6).normal(size=(60, 1)), 10, axis=1)
+    crossed, plain = crossed_bootstrap(d_PM, seed=0), bootstrap_mean(d_PM[:, 0], seed=0)
+    assert crossed.low == pytest.approx(plain.low, abs=0.03)
+    assert crossed.high == pytest.approx(plain.high, abs=0.03)
 
 
 def test_crossed_interval_covers_where_prompts_alone_do_not():

@@ -181,6 +181,12 @@ def test_ties_go_to_the_first_image():
     assert same.scs_se == pytest.approx(0, abs=1e-6)
 
 
+def test_rounding_does_not_break_ties():
+    u, v = np.random.default_rng(0).normal(size=(2, 200, 512)).astype(np.float32)
+    e = np.stack([u, v, 3 * u, 7 * v, 0.1 * u, 0.3 * v], axis=1)  # all are equally typical
+    assert {(score.medoid, score.outlier) for score in score_prompts(e)} == {(0, 0)}
+
+
 def test_two_images_have_a_score_and_no_standard_error():
     score = score_prompt([[1.0, 0.0], [1.0, 1.0]])
     assert score.scs == pytest.approx(100 * 0.5**0.5)

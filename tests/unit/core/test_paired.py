@@ -53,6 +53,7 @@ def test_textbook_hodges_lehmann():
 
 def test_textbook_rank_biserial():
     assert rank_biserial(BEFORE - AFTER) == pytest.approx((40 - 5) / 45)
+    assert rank_biserial([0.0, 0.0, 3.0, -1.0]) == pytest.approx((2 - 1) / 3)  # zeros dropped
 
 
 def test_wilcoxon_with_ties_equals_all_sign_patterns():
@@ -93,6 +94,13 @@ def test_any_walsh_average_is_selected_exactly(d):
     for k in {1, 2, len(expected) // 3, len(expected) // 2, len(expected) - 1, len(expected)}:
         if 1 <= k <= len(expected):
             assert _walsh_average(np.sort(d), k) == pytest.approx(expected[k - 1], abs=1e-9)
+
+
+def test_walsh_averages_are_selected_among_close_ones():
+    d = np.sort(np.random.default_rng(0).normal(size=300))
+    expected = walsh_averages(d)
+    for k in range(1, len(expected), 997):
+        assert _walsh_average(d, k) == pytest.approx(expected[k - 1], abs=1e-11)
 
 
 @given(DIFFERENCES)
