@@ -1,5 +1,4 @@
-// The page works without this: it opens all prompts at once, sorts them by another comparison,
-// and opens everything before printing.
+// The page works without this: it opens all prompts at once and sorts them by another comparison.
 (() => {
   const list = document.getElementById("prompts");
   if (!list) return;
@@ -18,7 +17,4 @@
       list.append(...prompts.sort((x, y) => value(y) - value(x)));
     });
   }
-  window.addEventListener("beforeprint", () => {
-    for (const item of document.querySelectorAll("details")) item.open = true;
-  });
 })();
