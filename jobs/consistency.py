@@ -36,14 +36,14 @@ def consistency(job: Job[Consistency]) -> str:
         output.add_samples(batches(new, config, part), part)
     samples = output.samples()
     work = fill.missing(output, config, samples)
-    device_seconds = fill.fill(output, config, work, job.address, job.verbose) if work else 0.0
+    if work:
+        fill.fill(output, config, work, job.address, job.verbose)
 
     known = score.survey(output, samples)
     results, scores = study.evaluate(output, config, plan, samples, known)
     output.write_table("scores.parquet", scores)
     output.folder.write("results.json", study.to_json(results))
-    seconds = {"wall_seconds": time.monotonic() - started, "device_seconds": device_seconds}
-    manifest = study.manifest(config, plan, known, samples, seconds)
+    manifest = study.manifest(config, plan, known, samples, time.monotonic() - started)
     html = page.render(
         results,
         scores,

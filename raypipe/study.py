@@ -64,7 +64,7 @@ def evaluate(
 
 
 def manifest(
-    config: Consistency, plan: Plan, known: Survey, samples: pa.Table, seconds: dict[str, float]
+    config: Consistency, plan: Plan, known: Survey, samples: pa.Table, wall_seconds: float
 ) -> dict[str, Any]:
     """Where the numbers come from."""
     quarantined = sum(known.quarantined.values())
@@ -89,7 +89,8 @@ def manifest(
             "made": len(samples) - quarantined,
             "quarantined": quarantined,
         },
-        **seconds,
+        "wall_seconds": wall_seconds,
+        "device_seconds": known.device_seconds,
     }
 
 

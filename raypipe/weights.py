@@ -117,11 +117,12 @@ def _hub_commit(where: str, revision: str | None, what: str) -> str:
     except HfHubHTTPError as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{what} cannot be had from the hub: {where}: {reason}") from None
-    except OSError as error:
+    except Exception as error:  # the hub's client raises its transport's own errors
         cached = _cached_commit(where, revision)
         if cached is None:
             raise UserError(
-                f"{what} is no directory, and the hub does not answer: {where}: {error}"
+                f"{what} is no directory, not in the local cache, and the hub does not answer: "
+                f"{where}: {error}"
             ) from None
         return cached
 

@@ -66,6 +66,7 @@ class Generator:
         self._model, self._sampler, self._device = model, sampler, device
         self._pipe = load_pipeline(model, sampler).to(device)
         self._pipe.set_progress_bar_config(disable=True)
+        self.device_kind = torch.cuda.get_device_name() if device == "cuda" else device
         self._prompts: OrderedDict[str, dict[str, torch.Tensor]] = OrderedDict()
         self._options = {**FIXED_OPTIONS.get(type(self._pipe).__name__, {}), **model.options}
         if model.lora is not None:

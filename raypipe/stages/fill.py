@@ -36,8 +36,8 @@ def missing(run: Run, config: Consistency, samples: pa.Table) -> Work:
     return {way: batches for way, batches in work.items() if batches}
 
 
-def fill(run: Run, config: Consistency, work: Work, address: str | None, verbose: bool) -> float:
-    """Do the missing work on Ray; returns the seconds that actors spent on it."""
+def fill(run: Run, config: Consistency, work: Work, address: str | None, verbose: bool) -> None:
+    """Do the missing work on Ray."""
     pools = [_pool(config, way) for way in work] + [config.pools.embed] * len(config.encoder)
     start_ray(address, verbose, pools)
     import ray
@@ -47,15 +47,12 @@ def fill(run: Run, config: Consistency, work: Work, address: str | None, verbose
     for way, batches in work.items():
         totals[way] = sum(map(len, batches.values()))
     totals["embed"] = sum(totals.values())
-    seconds = 0.0
     try:
         with Display(totals, lambda: ray.get(progress.counts.remote())):
             for way, batches in work.items():
-                for _, spent in run_chain(batches, _steps(run, config, way), progress):
-                    seconds += spent
+                run_chain(batches, _steps(run, config, way), progress)
     finally:
         ray.shutdown()
-    return seconds
 
 
 def _batches(samples: pa.Table):

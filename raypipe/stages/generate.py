@@ -42,7 +42,9 @@ class Generate:
             Encoded(None, e.width, e.height, "nsfw") if flagged else e
             for e, flagged in zip(encoded, made.nsfw, strict=True)
         ]
-        return image_columns(encoded, [cut_off[prompt] for prompt in prompts], self._device)
+        return image_columns(
+            encoded, [cut_off[prompt] for prompt in prompts], generator.device_kind
+        )
 
     def _hold(self, name: str) -> "Generator":
         """The generator of this model, in place of the one before."""

@@ -60,8 +60,7 @@ class LoadImages:
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         name = f"images/{batch['batch_id'][0].as_py()}.parquet"
-        stored = pq.read_table(self._folder.open(name), columns=["image", "status"])
-        return stored.append_column("truncated", pa.array([False] * len(stored)))
+        return pq.read_table(self._folder.open(name), columns=["image", "status"])
 
 
 def _read_file(source: str) -> bytes | None:

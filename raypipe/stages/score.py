@@ -16,6 +16,7 @@ from raypipe.core.consistency import PromptScore, pair_scores, score_prompts
 from raypipe.run import Run
 from raypipe.settings import Encoder
 from raypipe.stages.embed import file_name
+from raypipe.stages.stage import SECONDS
 
 READERS = 8
 """Files fetched at once."""
@@ -41,6 +42,8 @@ class Survey:
     """Samples of a model whose prompt was cut off by a text encoder."""
     devices: dict[str, list[str]]
     """Kinds of device that made a model's pictures."""
+    device_seconds: float
+    """Time that actors spent on making or reading the pictures, over all sessions of the run."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +68,10 @@ def survey(run: Run, samples: pa.Table) -> Survey:
     failed: list[pa.Table] = []
     truncated: Counter[str] = Counter()
     devices: dict[str, set[str]] = defaultdict(set)
+    seconds = 0.0
     for table in _read(run, names, columns):
         ids += table["sample_id"].to_pylist()
+        seconds += float((table.schema.metadata or {}).get(SECONDS, 0))
         failed.append(table.filter(pc.not_equal(table["status"], schema.OK)))
         model = table["model"][0].as_py()  # a batch is of one model
         truncated[model] += pc.sum(table["truncated"]).as_py()
@@ -82,6 +87,7 @@ def survey(run: Run, samples: pa.Table) -> Survey:
         quarantined=dict(sorted(Counter(all_failed["reason"].to_pylist()).items())),
         truncated={model: n for model, n in sorted(truncated.items()) if n},
         devices={model: sorted(kinds) for model, kinds in sorted(devices.items()) if kinds},
+        device_seconds=seconds,
     )
 
 

@@ -10,7 +10,9 @@ is named after the batch. A batch that is made twice (a lost actor, a resume) is
 name with the same bytes: nothing can be lost or doubled.
 """
 
+import contextlib
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,6 +24,10 @@ from raypipe.errors import UserError
 from raypipe.files import Folder
 from raypipe.run import write_table
 from raypipe.settings import Pool
+
+SECONDS = b"raypipe.seconds"
+"""Key in a file's metadata: seconds that an actor spent on the batch. No column, since a run that
+was resumed must hold the same rows as one that was not."""
 
 
 class Stage(Protocol):
@@ -85,12 +91,13 @@ class Worker:
             samples = samples.append_column(new.schema.field(column), new[column])
         if self._step.file:
             name = self._step.file.format(batch_id=batch_id)
-            write_table(Folder(self._step.uri), name, self._step.keep(samples))
+            seconds = f"{time.monotonic() - started:.3f}"
+            kept = self._step.keep(samples).replace_schema_metadata({SECONDS: seconds})
+            write_table(Folder(self._step.uri), name, kept)
         self._progress.add.remote(self._step.name, batch_id, len(samples))
-        seconds = row["seconds"][0].as_py() + time.monotonic() - started
         if self._is_last:
-            return pa.table({"batch_id": [batch_id], "seconds": [seconds]})
-        return pack(batch_id, samples.drop_columns(list(self._stage.drops)), seconds)
+            return pa.table({"batch_id": [batch_id]})
+        return pack(batch_id, samples.drop_columns(list(self._stage.drops)))
 
 
 class Progress:
@@ -121,17 +128,12 @@ class Progress:
         return {step: sum(batches.values()) for step, batches in self._done.items()}
 
 
-def pack(batch_id: str, samples: pa.Table, seconds: float) -> pa.Table:
+def pack(batch_id: str, samples: pa.Table) -> pa.Table:
     """One row that holds a whole batch."""
     structs = samples.combine_chunks().to_struct_array().combine_chunks()
     offsets = pa.array([0, len(samples)], pa.int32())
-    return pa.table(
-        {
-            "batch_id": [batch_id],
-            "samples": pa.ListArray.from_arrays(offsets, structs),
-            "seconds": [seconds],
-        }
-    )
+    nested = pa.ListArray.from_arrays(offsets, structs)
+    return pa.table({"batch_id": [batch_id], "samples": nested})
 
 
 def unpack(row: pa.Table) -> pa.Table:
@@ -139,13 +141,11 @@ def unpack(row: pa.Table) -> pa.Table:
     return pa.Table.from_struct_array(row["samples"].combine_chunks().flatten())
 
 
-def run_chain(
-    batches: dict[str, pa.Table], steps: list[Step], progress: Any
-) -> Iterator[tuple[str, float]]:
-    """Send every batch through all steps, which overlap; yields (batch_id, device seconds)."""
+def run_chain(batches: dict[str, pa.Table], steps: list[Step], progress: Any) -> None:
+    """Send every batch through all steps, which overlap. UserError if a worker raised one."""
     import ray
 
-    rows = [pack(batch_id, samples, 0.0) for batch_id, samples in batches.items()]
+    rows = [pack(batch_id, samples) for batch_id, samples in batches.items()]
     dataset = ray.data.from_arrow(rows)
     for step in steps:
         dataset = dataset.map_batches(
@@ -164,8 +164,8 @@ def run_chain(
             ),
         )
     try:
-        for row in dataset.iter_rows():
-            yield row["batch_id"], row["seconds"]
+        for _ in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
+            pass
     except ray.exceptions.RayError:
         mistake = ray.get(progress.mistake.remote())
         if mistake is not None:
@@ -181,18 +181,30 @@ def start_ray(address: str | None, verbose: bool, pools: list[Pool]) -> None:
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     import ray
 
-    level = "INFO" if verbose else "ERROR"
+    arguments = {"logging_level": "INFO" if verbose else "ERROR", "log_to_driver": verbose}
     address = address or os.environ.get("RAY_ADDRESS")
     if address:
-        ray.init(address=address, logging_level=level, log_to_driver=verbose)
-        return
-    needed = sum(pool.min * pool.cpus_per_actor for pool in pools)
-    ray.init(
-        num_cpus=max(os.cpu_count() or 1, int(needed) + 1),
-        include_dashboard=False,
-        logging_level=level,
-        log_to_driver=verbose,
-    )
+        arguments["address"] = address
+    else:
+        needed = sum(pool.min * pool.cpus_per_actor for pool in pools)
+        arguments["num_cpus"] = max(os.cpu_count() or 1, int(needed) + 1)
+        arguments["include_dashboard"] = False
+    with contextlib.nullcontext() if verbose else _silent_stderr():
+        ray.init(**arguments)
+
+
+@contextlib.contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """Ray's C++ core announces its log level on stderr, past Python; errors come as exceptions."""
+    sys.stderr.flush()
+    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nothing, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nothing)
 
 
 def _check(step: str, samples: pa.Table, new: pa.Table) -> None:
