@@ -17,14 +17,15 @@ def settings(results: Mapping[str, Any], manifest: Mapping[str, Any]) -> list[tu
     models = [_model(model) for model in config.get("models") or []]
     rows = [
         ("Models", "\n".join(models or [model["name"] for model in results["models"]])),
-        ("Prompts", f"{max((m['n_prompts'] for m in results['models']), default=0):,}"),
+        ("Prompts", _prompts(results, config)),
         ("Images per prompt", _images_per_prompt(results)),
         ("Encoder", results["encoder"]),
     ]
     if any(model.get("id") for model in config.get("models") or []):
         rows.append(("Sampler", _sampler(config.get("sampler") or {})))
-    if config.get("images"):
-        rows.append(("Images from", ", ".join(str(v) for v in config["images"].values() if v)))
+    images = config.get("images") or {}
+    sources = [images.get(kind) for kind in ("folder", "parquet", "huggingface")]
+    rows.append(("Existing images", ", ".join(str(source) for source in sources if source)))
     return [(label, value) for label, value in rows if value]
 
 
@@ -78,6 +79,12 @@ def _sampler(sampler: Mapping[str, Any]) -> str:
     if sampler.get("negative_prompt"):
         parts.append(f"negative prompt “{sampler['negative_prompt']}”")
     return ", ".join(parts)
+
+
+def _prompts(results: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+    n = max((model["n_prompts"] for model in results["models"]), default=0)
+    source = config.get("prompts")
+    return f"{n:,} of {source}" if isinstance(source, str) else f"{n:,}"
 
 
 def _images_per_prompt(results: Mapping[str, Any]) -> str:

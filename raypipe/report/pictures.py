@@ -14,6 +14,9 @@ from raypipe.schema import OK
 MAX_BYTES = 15 * 2**20
 """Pictures of further prompts are left out once those shown take so much of the page."""
 
+LAST = -1e9
+"""Sorts prompts without a difference behind all others."""
+
 KINDS = ((b"\x89PNG", "image/png"), (b"\xff\xd8", "image/jpeg"), (b"RIFF", "image/webp"))
 
 
@@ -109,7 +112,7 @@ def _prompt(
         "id": prompt_id,
         "text": rows[0]["prompt"] if rows else "",
         "differences": differences,
-        "order": [float("-inf") if value is None else value for value in values],
+        "order": [LAST if value is None else value for value in values],
         "models": [
             {"row": row, "all": [_picture(t, row) for t in thumbnails(row["model"], prompt_id)]}
             for row in rows

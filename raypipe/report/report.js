@@ -5,11 +5,15 @@
   const prompts = [...list.querySelectorAll("details.prompt")];
   const controls = document.getElementById("controls");
   controls.hidden = false;
-  document.getElementById("open-all").addEventListener("click", (event) => {
-    const open = prompts.some((prompt) => !prompt.open);
+  const button = document.getElementById("open-all");
+  const closed = () => prompts.some((prompt) => !prompt.open);
+  const label = () => { button.textContent = closed() ? "Open all" : "Close all"; };
+  button.addEventListener("click", () => {
+    const open = closed();
     for (const prompt of prompts) prompt.open = open;
-    event.target.textContent = open ? "Close all" : "Open all";
   });
+  list.addEventListener("toggle", label, true);
+  label();
   const sort = document.getElementById("sort");
   if (sort) {
     sort.addEventListener("change", () => {

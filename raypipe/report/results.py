@@ -139,7 +139,7 @@ def _no_prompts(pair: Pair) -> dict[str, Any]:
     """The record of two models that share no scored prompt: every statistic null."""
     reason = "no prompt has two usable images in both models"
     estimate = estimate_record(Missing(reason))
-    test = {"statistic": None, "p_value": None, "method": None, "reason": reason}
+    test = _no_test(reason)
     return {
         "a": pair.a,
         "b": pair.b,
@@ -156,6 +156,10 @@ def _no_prompts(pair: Pair) -> dict[str, Any]:
         "verdict_reason": reason,
         "reasons": {"rank_biserial": reason, "summary_a": reason, "summary_b": reason},
     }
+
+
+def _no_test(reason: str) -> dict[str, Any]:
+    return {"statistic": None, "p_value": None, "method": None, "reason": reason}
 
 
 def _extremes(
@@ -187,10 +191,13 @@ def _agreement(scores: pa.Table, encoder: str, models: Sequence[str]) -> list[di
         first, *rest = (_by_prompt(own, name) for name in [encoder, *sorted(others)])
         for name, other in zip(sorted(others), rest, strict=True):
             both = [prompt for prompt in first if prompt in other]
-            record: dict[str, Any] = {"model": model, "encoder": name, "n": len(both)}
+            record = {"model": model, "encoder": name, "mean": None}
             if both:
                 x, y = [first[p] for p in both], [other[p] for p in both]
                 record |= {"mean": float(np.mean(y))} | asdict(rank_agreement(x, y))
+            else:
+                test = _no_test("no prompt has a score under both encoders")
+                record |= {"n": 0, "spearman": test, "kendall": test}
             records.append(record)
     return records
 

@@ -153,6 +153,16 @@ def test_quarantined_samples_are_counted_listed_and_capped(small, results):
     assert "not scored" in text
 
 
+def test_other_encoders_have_a_table(small):
+    rows = [row | {"encoder": "other <one>"} for row in small.scores.to_pylist()]
+    rows += [row | {"encoder": "empty", "scs": None} for row in rows]
+    scores = pa.concat_tables([small.scores, pa.Table.from_pylist(rows, schema=schema.SCORES)])
+    results = build_results(scores, **small.evidence)
+    text = "".join(Page(render(results, scores, {}, small.thumbnails, max_prompts=1)).text)
+    assert "other <one>" in text
+    assert "1 of 14 prompts" in text
+
+
 @pytest.mark.parametrize(
     ("models", "n_prompts", "n_images"),
     [({"only": 0.5}, 1, 2), ({"a": 0.5, "b": 0.5}, 1, 2), ({"a": 0, "b": 0, "c": 0.5}, 7, 3)],

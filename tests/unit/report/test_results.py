@@ -1,7 +1,9 @@
 """results.json: its numbers, its nulls, and that it repeats to the byte."""
 
 import json
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -143,6 +145,26 @@ def test_other_encoders_are_set_beside_the_first(small):
         assert row["spearman"]["statistic"] == pytest.approx(-1)
     alone = build_results(small.scores, **small.evidence)
     assert results["models"] == alone["models"]
+
+
+def test_an_encoder_without_scores_has_a_reason(small):
+    rows = [row | {"encoder": "other", "scs": None} for row in small.scores.to_pylist()]
+    scores = pa.concat_tables([small.scores, pa.Table.from_pylist(rows, schema=schema.SCORES)])
+    row = build_results(scores, **small.evidence)["encoder_agreement"][0]
+    assert (row["n"], row["mean"]) == (0, None)
+    assert row["spearman"]["reason"]
+
+
+def test_every_key_is_documented(small):
+    text = (Path(__file__).parents[3] / "docs" / "results.md").read_text(encoding="utf-8")
+    words = set(re.findall(r"\w+", text))
+
+    def keys(value):
+        if isinstance(value, dict):
+            return set(value).union(*map(keys, value.values()))
+        return set().union(*map(keys, value)) if isinstance(value, list) else set()
+
+    assert keys(build_results(small.scores, **small.evidence)) <= words
 
 
 def test_notes_say_what_limits_the_results(world):
