@@ -165,7 +165,8 @@ def _thin(values: FloatArray, limit: int) -> FloatArray:
     """At most `limit` values, evenly spaced by rank."""
     if len(values) <= limit:
         return np.sort(values)
-    return np.sort(values)[np.linspace(0, len(values) - 1, limit).round().astype(int)]
+    ranks = np.linspace(0, len(values) - 1, limit).round().astype(int)
+    return np.asarray(np.sort(values)[ranks])
 
 
 def _rows_of(axes: Any) -> Any:
@@ -185,7 +186,7 @@ def _svg(key: str, height: float, label: str, draw: Callable[[Any], None]) -> st
     import matplotlib
     from matplotlib.figure import Figure
 
-    settings = {
+    settings: Any = {
         "svg.fonttype": "none",
         "svg.hashsalt": key,
         "font.size": 10.5,
