@@ -14,7 +14,15 @@ NAME = 24
 def summary(results: dict[str, Any]) -> str:
     """Render results.json as plain-text tables of at most 100 columns, ending in the verdicts."""
     level = f"{100 * (1 - results['alpha']):.4g} %"
-    head: Sequence[str] = ("model", "prompts", "images", "mean SCS", f"{level} interval", "SD", "CLIPScore")
+    head: Sequence[str] = (
+        "model",
+        "prompts",
+        "images",
+        "mean SCS",
+        f"{level} interval",
+        "SD",
+        "CLIPScore",
+    )
     blocks = [_table(head, [_model(model) for model in results["models"]])]
     if results["comparisons"]:
         head = ("a", "b", "a − b", f"{level} interval", "p adj.", "verdict")
