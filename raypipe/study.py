@@ -111,6 +111,7 @@ def _pair(a: str, b: str, of_a: ModelScores, of_b: ModelScores, config: Consiste
     if of_a.pairs_PM is None or of_b.pairs_PM is None:
         crossed = power = _why_no_pairs(of_a if of_a.pairs_PM is None else of_b)
     else:
+        assert of_a.complete == of_b.complete
         difference_PM = of_a.pairs_PM.astype(np.float64) - of_b.pairs_PM
         settings = config.statistics
         crossed = crossed_bootstrap(

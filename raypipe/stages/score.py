@@ -94,7 +94,10 @@ def survey(run: Run, samples: pa.Table) -> Survey:
 def score_model(
     run: Run, samples: pa.Table, model: str, encoder: Encoder, known: Survey
 ) -> ModelScores:
-    """Score every prompt of one model; a prompt under two usable images gets a reason instead."""
+    """Score every prompt of one model; a prompt under two usable images gets a reason instead.
+
+    Prompts come out by id and pairs by seed, whatever the order in which the run grew.
+    """
     mine = samples.filter(pc.equal(samples["model"], model))
     n_seeds = len(mine["seed"].unique())
     n_prompts = len(mine["prompt_id"].unique())
@@ -118,7 +121,14 @@ def score_model(
             complete += [prompt.prompt_id for prompt in full]
             e_PND = np.stack([prompt.embeddings_ND for prompt in full])
             kept.append(pair_scores(e_PND).astype(np.float32))
-    return ModelScores(rows, complete, np.concatenate(kept) if kept else None, not keeps_pairs)
+    rows.sort(key=lambda row: str(row["prompt_id"]))
+    order = np.argsort(complete)
+    return ModelScores(
+        rows=rows,
+        complete=[complete[i] for i in order],
+        pairs_PM=np.concatenate(kept)[order] if kept else None,
+        too_many=not keeps_pairs,
+    )
 
 
 @dataclass(frozen=True)
@@ -156,9 +166,12 @@ def _row(
 
 
 def _prompt_chunks(mine: pa.Table, n_seeds: int, dim: int = 1024) -> Iterator[pa.Table]:
-    """Slices of a model's samples that hold whole prompts, a bounded number at a time."""
+    """Slices of a model's samples, by seed within whole prompts, a bounded number at a time.
+
+    Prompts keep the order of the plan, so that neighbours in a batch's file are read together.
+    """
     codes = mine["prompt_id"].combine_chunks().dictionary_encode().indices.to_numpy()
-    order = np.argsort(codes, kind="stable")
+    order = np.lexsort([mine["seed"].to_numpy(), codes])
     mine, codes = mine.take(order), codes[order]
     starts = np.flatnonzero(np.r_[True, codes[1:] != codes[:-1]])
     step = max(1, VALUES_AT_A_TIME // (n_seeds * dim))
@@ -168,7 +181,7 @@ def _prompt_chunks(mine: pa.Table, n_seeds: int, dim: int = 1024) -> Iterator[pa
 
 
 def _load(run: Run, chunk: pa.Table, encoder: Encoder, known: Survey) -> Iterator[_Prompt]:
-    """The usable embeddings of a chunk's prompts, seeds in the order of the plan."""
+    """The usable embeddings of a chunk's prompts."""
     batches = chunk["batch_id"].unique().to_pylist()
     vectors: dict[str, tuple[np.ndarray, float | None]] = {}
     names = (file_name(encoder, batch_id) for batch_id in batches)

@@ -1,0 +1,262 @@
+"""The main job as a user runs it, on real (tiny) models and a real Ray."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as pads
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from raypipe import schema
+from raypipe.core.consistency import semantic_consistency_score
+from tests import tiny
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+ROOT = Path(__file__).parents[2]
+HOSTILE = ["<script>alert(1)</script>", "../../etc, 'quoted' / 😀", "red ball " * 200]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """Directories of tiny models."""
+    root = tmp_path_factory.mktemp("models")
+    made = {name: getattr(tiny, name)(root / name) for name in ("sdxl", "pixart", "encoder")}
+    return made | {"lora": tiny.lora(root / "lora", made["sdxl"])}
+
+
+def config(models, output, **more):
+    """Two models, one of them with a LoRA, five prompts, four seeds: 60 pictures."""
+    return {
+        "models": [
+            {"name": "sdxl", "id": str(models["sdxl"])},
+            {"name": "pixart", "id": str(models["pixart"])},
+            {
+                "name": "sdxl+lora",
+                "id": str(models["sdxl"]),
+                "lora": {"id": str(models["lora"])},
+                "prompt_suffix": " in the style of tok",
+            },
+        ],
+        "prompts": ["a red ball", "a blue box", *HOSTILE],
+        "seeds": 4,
+        "sampler": {"scheduler": "euler", "steps": 2, "width": 32, "height": 32},
+        "encoder": {"id": str(models["encoder"])},
+        "pools": {
+            "generate": {"min": 1, "max": 1, "batch_size": 3},
+            "read": {"cpus_per_actor": 0.5, "batch_size": 7},
+            "embed": {"cpus_per_actor": 0.5},
+        },
+        "statistics": {"resamples": 199},
+        "output": str(output),
+        **more,
+    }
+
+
+def start(tree, tmp_path, *arguments):
+    file = tmp_path / f"config{time.monotonic_ns()}.yaml"
+    file.write_text(yaml.safe_dump(tree))
+    return subprocess.Popen(
+        [sys.executable, "jobs/consistency.py", str(file), *arguments],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def run(tree, tmp_path, *arguments, status=0):
+    process = start(tree, tmp_path, *arguments)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == status, err
+    return out, err
+
+
+def table(directory, folder):
+    """All rows of a folder of Parquet files, by sample."""
+    rows = pads.dataset(Path(directory) / folder, format="parquet").to_table()
+    return rows.sort_by("sample_id")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(models, tmp_path_factory):
+    """A finished run, with what it printed."""
+    tmp_path = tmp_path_factory.mktemp("undisturbed")
+    tree = config(models, tmp_path / "run")
+    out, err = run(tree, tmp_path)
+    return tmp_path / "run", tree, out, err
+
+
+def test_a_run_keeps_its_contract(undisturbed):
+    directory, _, out, err = undisturbed
+    assert out.splitlines()[-1] == str(directory)
+    assert "Traceback" not in err
+    samples = table(directory, "samples")
+    images, embeddings = table(directory, "images"), table(directory, "embeddings")
+    assert len(samples) == 60
+    assert images.schema.remove_metadata() == schema.IMAGES
+    assert images["sample_id"].to_pylist() == samples["sample_id"].to_pylist()
+    assert embeddings["sample_id"].to_pylist() == samples["sample_id"].to_pylist()
+    vectors = np.stack(embeddings["embedding"].to_numpy(zero_copy_only=False))
+    assert vectors.dtype == np.float32
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
+    manifest = json.loads((directory / "manifest.json").read_text())
+    assert manifest["counts"] == {"requested": 60, "made": 60, "quarantined": 0}
+    assert manifest["device_seconds"] > 0
+
+
+def test_scores_are_those_of_the_stored_embeddings(undisturbed):
+    directory, *_ = undisturbed
+    joined = (
+        table(directory, "images")
+        .drop_columns("image")
+        .join(table(directory, "embeddings"), "sample_id")
+    )
+    scores = pq.read_table(directory / "scores.parquet").to_pylist()
+    assert len(scores) == 15
+    for row in scores:
+        mine = joined.filter(
+            (pads.field("model") == row["model"]) & (pads.field("prompt_id") == row["prompt_id"])
+        ).sort_by("seed")
+        vectors = np.stack(mine["embedding"].to_numpy(zero_copy_only=False))
+        assert row["scs"] == pytest.approx(semantic_consistency_score(vectors), abs=1e-9)
+        assert row["medoid_sample_id"] in mine["sample_id"].to_pylist()
+        assert row["clip_score"] == pytest.approx(np.mean(mine["clip_score"].to_numpy()), abs=1e-4)
+
+
+def test_results_and_report_are_written(undisturbed):
+    directory, *_ = undisturbed
+    results = json.loads((directory / "results.json").read_text())
+    assert [model["name"] for model in results["models"]] == ["sdxl", "pixart", "sdxl+lora"]
+    assert len(results["comparisons"]) == 3
+    assert all(item["n"] == 5 for item in results["comparisons"])
+    page = (directory / "report.html").read_text()
+    assert "<script>alert(1)" not in page
+    truncated = table(directory, "images").filter(pads.field("truncated"))
+    assert set(truncated["prompt"].to_pylist()) == {HOSTILE[2]}
+
+
+def test_a_finished_run_returns_at_once(undisturbed, tmp_path):
+    directory, tree, *_ = undisturbed
+    before = {path: path.stat().st_mtime_ns for path in directory.rglob("*")}
+    out, err = run(tree, tmp_path)
+    assert out.splitlines() == [str(directory)]
+    assert "already complete" in err
+    assert {path: path.stat().st_mtime_ns for path in directory.rglob("*")} == before
+
+
+def test_killed_at_any_moment_it_resumes_to_the_same_run(undisturbed, models, tmp_path):
+    directory, *_ = undisturbed
+    again = tmp_path / "run"
+    tree = config(models, again)
+    moments = [
+        lambda: (again / "samples").exists(),
+        lambda: len(list((again / "images").glob("*.parquet"))) >= 3,
+        lambda: len(list((again / "embeddings").glob("*.parquet"))) >= 12,
+        lambda: len(list((again / "embeddings").glob("*.parquet"))) == 21,
+    ]
+    for reached in moments:
+        process = start(tree, tmp_path)
+        while not reached():
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    run(tree, tmp_path)
+    for folder in ("samples", "images", "embeddings"):
+        assert table(again, folder).equals(table(directory, folder)), folder
+    assert pq.read_table(again / "scores.parquet").equals(
+        pq.read_table(directory / "scores.parquet")
+    )
+    assert (again / "results.json").read_bytes() == (directory / "results.json").read_bytes()
+    assert not list(again.rglob("*.partial"))
+
+
+def test_a_run_is_extended_without_touching_what_is_there(undisturbed, models, tmp_path):
+    directory, *_ = undisturbed
+    tree = config(models, tmp_path / "run", prompts=["a red ball", "a blue box"], seeds=3)
+    tree["models"] = tree["models"][:1]
+    run(tree, tmp_path)
+    made = {p: p.stat().st_mtime_ns for p in (tmp_path / "run" / "images").iterdir()}
+    run(config(models, tmp_path / "run"), tmp_path)
+    assert all(path.stat().st_mtime_ns == changed for path, changed in made.items())
+    ours, theirs = (table(d, "images") for d in (tmp_path / "run", directory))
+    assert ours["sample_id"].equals(theirs["sample_id"])
+    scores = [pq.read_table(d / "scores.parquet")["scs"] for d in (tmp_path / "run", directory)]
+    assert np.allclose(*scores, atol=0.01)  # other companions in a batch: rounding only
+
+
+def test_pictures_in_folders_score_as_where_they_were_made(undisturbed, models, tmp_path):
+    directory, *_ = undisturbed
+    for row in table(directory, "images").to_pylist():
+        if row["prompt"] in HOSTILE:
+            continue
+        folder = tmp_path / "images" / row["model"] / row["prompt"]
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{row['seed']}.png").write_bytes(row["image"])
+    (tmp_path / "images" / "pixart" / "a red ball" / "2.png").write_bytes(b"no picture")
+    tree = config(models, tmp_path / "run", images=str(tmp_path / "images"))
+    tree = {key: tree[key] for key in ("images", "encoder", "pools", "statistics", "output")}
+    out, _ = run(tree, tmp_path)
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert results["quarantined"] == {"unreadable": 1}
+    assert "unreadable" in out
+    made = {
+        (r["model"], r["prompt"]): r
+        for r in pq.read_table(directory / "scores.parquet").to_pylist()
+    }
+    for row in pq.read_table(tmp_path / "run" / "scores.parquet").to_pylist():
+        if row["prompt"] == "a red ball":
+            assert row["n_images"] == 3  # one side's failed seed is left out of all
+        else:
+            assert row["scs"] == pytest.approx(made[row["model"], row["prompt"]]["scs"], abs=1e-4)
+
+
+def test_a_mistake_that_only_a_worker_can_see_is_one_line(models, tmp_path):
+    nothing = tiny.lora(tmp_path / "nothing", models["sdxl"], scale=0.0)
+    tree = config(models, tmp_path / "run")
+    tree["models"] = [tree["models"][2] | {"lora": {"id": str(nothing)}}]
+    _, err = run(tree, tmp_path, status=2)
+    assert "must change the picture" in err.splitlines()[-1]
+    assert "Traceback" not in err
+
+
+def test_a_lost_actor_costs_no_sample(undisturbed, models, tmp_path):
+    directory, *_ = undisturbed
+    process = start(config(models, tmp_path / "run"), tmp_path)
+    while len(list((tmp_path / "run" / "images").glob("*.parquet"))) < 3:
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.05)
+    own = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True)
+    workers = [line.split()[0] for line in own.stdout.splitlines() if "ray::MapWorker" in line]
+    assert workers
+    os.kill(int(workers[0]), signal.SIGKILL)
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    assert (tmp_path / "run" / "results.json").read_bytes() == (
+        directory / "results.json"
+    ).read_bytes()
+
+
+def test_two_encoders_agree_in_one_run(models, tmp_path):
+    other = tiny.encoder(tmp_path / "other")
+    tree = config(models, tmp_path / "run")
+    tree["models"] = tree["models"][:1]
+    tree["prompts"] = tree["prompts"][:3]
+    run(tree, tmp_path)
+    tree["encoder"] = [tree["encoder"], {"id": str(other)}]
+    run(tree, tmp_path)
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    agreement = results["encoder_agreement"]
+    assert [(row["encoder"], row["n"]) for row in agreement] == [(str(other), 3)]
+    assert isinstance(pq.read_table(tmp_path / "run" / "scores.parquet"), pa.Table)
