@@ -72,7 +72,9 @@ def sd15(path: Path) -> Path:
         text_encoder=clip_text(transformers.CLIPTextModel, tokenizer),
         tokenizer=tokenizer,
         unet=unet(WIDTH),
-        scheduler=diffusers.DDIMScheduler(clip_sample=False, beta_schedule="scaled_linear"),
+        scheduler=diffusers.DDIMScheduler(
+            clip_sample=False, beta_schedule="scaled_linear", steps_offset=1
+        ),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,

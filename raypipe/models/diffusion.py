@@ -167,13 +167,13 @@ def load_pipeline(model: Model, sampler: Sampler) -> diffusers.DiffusionPipeline
     dtype = getattr(torch, model.dtype)
     extra: dict[str, Any] = {}
     if model.vae is not None:
-        extra["vae"] = diffusers.AutoencoderKL.from_pretrained(locate(model.vae), torch_dtype=dtype)
+        extra["vae"] = diffusers.AutoencoderKL.from_pretrained(locate(model.vae), dtype=dtype)
     try:
         pipe = diffusers.DiffusionPipeline.from_pretrained(
             locate(model.id),
             revision=model.revision,
             variant=model.variant,
-            torch_dtype=dtype,
+            dtype=dtype,
             use_safetensors=True,
             **extra,
         )

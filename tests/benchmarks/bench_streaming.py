@@ -1,0 +1,113 @@
+"""Scoring from a run directory: time and peak memory of the driver as the prompts grow.
+
+Writes runs of random embeddings (20 seeds × 512 dimensions), then scores each in a fresh process,
+as the job does. RAYPIPE_BENCH_PROMPTS=100000 makes the larger run the size of the promise (4 GB of
+embeddings on disk).
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from raypipe import schema
+from raypipe.core import ids
+from raypipe.run import Run
+from raypipe.settings import Encoder
+from raypipe.stages.embed import file_name
+
+SEEDS, DIM, PROMPTS_A_FILE = 20, 512, 10
+FEW = 1_000
+MANY = int(os.environ.get("RAYPIPE_BENCH_PROMPTS", "10000"))
+ENCODER = Encoder(id="random", pretrained=None)
+
+SCORE = """
+import json, resource, sys, time
+from raypipe.run import Run
+from raypipe.settings import Encoder
+from raypipe.stages.score import score_model, survey
+run = Run(sys.argv[1])
+started = time.perf_counter()
+samples = run.samples()
+scores = score_model(run, samples, "m", Encoder(id="random", pretrained=None), survey(run, samples))
+print(json.dumps({"seconds": time.perf_counter() - started, "rows": len(scores.rows),
+                  "gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}))
+"""
+
+
+def run() -> list[dict[str, Any]]:
+    with tempfile.TemporaryDirectory() as folder:
+        few, many = (_measure(Path(folder) / str(n), n) for n in (FEW, MANY))
+    growth = (many["seconds"] / MANY) / (few["seconds"] / FEW)
+    return [
+        _row(f"scoring a run, time a prompt at {MANY:,} over {FEW:,}", growth, "<= 1.2"),
+        _row(f"scoring a run, peak GB of the driver at {MANY:,} × 20 × 512", many["gb"], "<= 2"),
+    ]
+
+
+def _measure(folder: Path, prompts: int) -> dict[str, float]:
+    _write(Run(str(folder)), prompts)
+    told = subprocess.run(
+        [sys.executable, "-c", SCORE, str(folder)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    measured = json.loads(told.stdout)
+    assert measured["rows"] == prompts
+    return measured
+
+
+def _write(run: Run, prompts: int) -> None:
+    """A run of random embeddings, with the files that the job would have written."""
+    rng = np.random.default_rng(0)
+    plan = []
+    for first in range(0, prompts, PROMPTS_A_FILE):
+        batch_id = f"0000-{first:08d}"
+        names = [f"prompt {i}" for i in range(first, min(first + PROMPTS_A_FILE, prompts))]
+        rows = [
+            {
+                "sample_id": ids.content_hash({"prompt": name, "seed": seed}),
+                "model": "m",
+                "prompt_id": ids.prompt_id(name),
+                "prompt": name,
+                "seed": seed,
+                "batch_id": batch_id,
+                "prompt_sent": name,
+                "truncated": False,
+                "status": schema.OK,
+            }
+            for name in names
+            for seed in range(SEEDS)
+        ]
+        plan.append(pa.Table.from_pylist(rows, schema=schema.SAMPLES))
+        run.write_table(
+            f"images/{batch_id}.parquet", pa.Table.from_pylist(rows, schema=schema.IMAGES)
+        )
+        vectors = rng.normal(1, 1, size=(len(rows), DIM)).astype(np.float32)
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        embeddings = {
+            "sample_id": [row["sample_id"] for row in rows],
+            "encoder": [ENCODER.name] * len(rows),
+            "embedding": pa.FixedSizeListArray.from_arrays(vectors.ravel(), DIM),
+            "clip_score": pa.nulls(len(rows), pa.float32()),
+        }
+        table = pa.table(embeddings, schema=schema.embeddings(DIM))
+        run.write_table(file_name(ENCODER, batch_id), table)
+    run.add_samples(pa.concat_tables(plan), 0)
+
+
+def _row(name: str, value: float, goal: str) -> dict[str, Any]:
+    return {"name": name, "ratio": value, "low": value, "high": value, "goal": goal}
+
+
+if __name__ == "__main__":
+    for row in run():
+        print(row)

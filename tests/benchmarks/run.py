@@ -1,0 +1,50 @@
+"""`make bench`: every benchmark as ratios measured in one run, as a table and build/bench.json.
+
+Each bench_*.py beside this file has `run() -> [{name, ratio, low, high, goal}]`. Names on the
+command line choose some: `python tests/benchmarks/run.py scs`.
+"""
+
+import importlib.util
+import json
+import os
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+OUTPUT = HERE.parents[1] / "build" / "bench.json"
+
+
+def main(chosen: list[str]) -> None:
+    """Run them one after another; nothing else should run on the machine."""
+    files = sorted(HERE.glob("bench_*.py"))
+    if chosen:
+        files = [HERE / f"bench_{name}.py" for name in chosen]
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    rows = []
+    for file in files:
+        for row in _load(file).run():
+            rows.append({**row, "machine": machine})
+            print(_line(row), flush=True)
+    OUTPUT.parent.mkdir(exist_ok=True)
+    OUTPUT.write_text(json.dumps(rows, indent=1, ensure_ascii=False))
+    print(OUTPUT)
+
+
+def _line(row: dict[str, Any]) -> str:
+    spread = f"{row['ratio']:8.2f}  ({row['low']:.2f} to {row['high']:.2f})"
+    return f"{spread:<34} goal {row['goal']:<9} {row['name']}"
+
+
+def _load(file: Path) -> Any:
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
