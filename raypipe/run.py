@@ -5,7 +5,6 @@ import json
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import yaml
 
@@ -16,8 +15,8 @@ from raypipe.errors import UserError
 from raypipe.files import Folder, open_uri
 from raypipe.settings import Consistency
 
-EXTENDABLE = {"models", "prompts", "seeds", "comparisons"}
-"""Keys under which a later config may ask for more."""
+EXTENDABLE = {"models", "prompts", "seeds", "comparisons", "encoder"}
+"""Keys under which a later config may ask for more; a further encoder comes behind the first."""
 
 FREE = {"pools", "output", "report", "prompt_column"}
 """Keys that change no picture and no number."""
@@ -37,27 +36,36 @@ class Run:
 
     def manifest(self) -> dict[str, Any] | None:
         """The manifest, or None while the run is not complete."""
-        data = self.folder.read("manifest.json")
-        return None if data is None else json.loads(data)
+        try:
+            data = self.folder.read("manifest.json")
+            manifest = None if data is None else json.loads(data)
+        except OSError as error:
+            raise UserError(f"output cannot be used: {self.uri}: {error}") from None
+        except ValueError:
+            return None  # not ours: `check` tells
+        return manifest if isinstance(manifest, dict) and "config_hash" in manifest else None
 
     def check(self, config: Consistency) -> None:
         """Refuse a config that changes a setting of what is there, naming the keys."""
         try:
-            stored, names = self.folder.read("config.yaml"), self.folder.names()
+            stored, names = self.folder.read("config.yaml"), self.folder.entries()
         except OSError as error:
             raise UserError(f"output cannot be used: {self.uri}: {error}") from None
-        if stored is None:
-            if names:
-                raise UserError(
-                    f"the output directory holds something else: {self.uri}: {', '.join(names[:5])}"
-                )
+        if stored is None and not names:
             return
-        before, after = yaml.safe_load(stored), config.model_dump(mode="json")
+        before, after = _run_config(stored), config.model_dump(mode="json")
+        if before is None:
+            raise UserError(
+                f"the output directory must be empty or a run's, but {self.uri} holds "
+                f"{', '.join(names[:5])}"
+            )
         kept = EXTENDABLE | FREE
         keys = changes(
             {key: value for key, value in before.items() if key not in kept},
             {key: value for key, value in after.items() if key not in kept},
         )
+        if after["encoder"][: len(before["encoder"])] != before["encoder"]:
+            keys.append("encoder")
         models = {model["name"]: model for model in after["models"]}
         for model in before["models"]:
             if model["name"] in models:
@@ -91,12 +99,14 @@ class Run:
         there is, or the weights behind a name have changed.
         """
         planned = self.samples()
-        wanted = {row["sample_id"] for row in rows}
-        known = set(planned["sample_id"].to_pylist())
+        wanted = {(row["model"], row["sample_id"]) for row in rows}
+        known = set(
+            zip(planned["model"].to_pylist(), planned["sample_id"].to_pylist(), strict=True)
+        )
         dropped = known - wanted
         if dropped:
             raise UserError(self._why_dropped(planned, rows, dropped))
-        return [row for row in rows if row["sample_id"] not in known]
+        return [row for row in rows if (row["model"], row["sample_id"]) not in known]
 
     def next_part(self) -> int:
         """Number of the next part of the plan: one for the start and one for each extension."""
@@ -117,8 +127,10 @@ class Run:
         text = json.dumps(manifest, indent=2, allow_nan=False, ensure_ascii=False)
         self.folder.write("manifest.json", text.encode())
 
-    def _why_dropped(self, planned: pa.Table, rows: list[dict[str, Any]], dropped: set[str]) -> str:
-        """One clear reason why planned samples are wanted no more."""
+    def _why_dropped(
+        self, planned: pa.Table, rows: list[dict[str, Any]], dropped: set[tuple[str, str]]
+    ) -> str:
+        """One clear reason why planned samples (model, sample_id) are wanted no more."""
         wanted = pa.Table.from_pylist(rows)
         for column, what in (("model", "models"), ("prompt", "prompts"), ("seed", "seeds")):
             gone = set(planned[column].to_pylist()) - set(wanted[column].to_pylist())
@@ -128,12 +140,21 @@ class Run:
                     f"a run can be extended, not cut: {self.uri} holds {what} that this config "
                     f"does not ask for: {named}{' ...' if len(gone) > 3 else ''}"
                 )
-        mask = pc.is_in(planned["sample_id"], pa.array(sorted(dropped)))
-        names = sorted(set(planned.filter(mask)["model"].to_pylist()))
+        names = sorted({model for model, _ in dropped})
         return (
             f"the weights or images of {', '.join(names)} are not those that {self.uri} was begun "
             "with; choose another output"
         )
+
+
+def _run_config(stored: bytes | None) -> dict[str, Any] | None:
+    """The config of a run from its file; None where the file is not a run's."""
+    try:
+        config = yaml.safe_load(stored or b"")
+    except (yaml.YAMLError, ValueError):
+        return None
+    ours = isinstance(config, dict) and isinstance(config.get("models"), list)
+    return config if ours and "encoder" in config else None
 
 
 def write_table(folder: Folder, name: str, table: pa.Table) -> None:

@@ -189,8 +189,11 @@ def start_ray(address: str | None, verbose: bool, pools: list[Pool]) -> None:
         needed = sum(pool.min * pool.cpus_per_actor for pool in pools)
         arguments["num_cpus"] = max(os.cpu_count() or 1, int(needed) + 1)
         arguments["include_dashboard"] = False
-    with contextlib.nullcontext() if verbose else _silent_stderr():
-        ray.init(**arguments)
+    try:
+        with contextlib.nullcontext() if verbose else _silent_stderr():
+            ray.init(**arguments)
+    except ConnectionError as error:
+        raise UserError(f"no Ray cluster answers at {address}: {error}") from None
 
 
 @contextlib.contextmanager
