@@ -6,6 +6,7 @@ message states the key, the rule and the value.
 
 import difflib
 import json
+import re
 import types
 import typing
 from collections.abc import Sequence
@@ -21,7 +22,9 @@ from raypipe.errors import UserError
 class Strict(pydantic.BaseModel):
     """A frozen section of a config that refuses unknown keys."""
 
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = pydantic.ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
 
 C = TypeVar("C", bound=Strict)
@@ -65,7 +68,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise UserError(f"config file cannot be read: {path}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise UserError(f"config file must be UTF-8 text: {path}") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that does not exist
         where = " ".join(str(error).split())
         raise UserError(f"config file is not valid YAML: {path}: {where}") from None
     if not isinstance(tree, dict):
@@ -80,7 +83,7 @@ def _apply(tree: dict[str, Any], override: str) -> None:
         raise UserError(f"an override must look like a.b=c, got {override!r}")
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):
         value = text
     node: Any = tree
     *parents, last = key.split(".")
@@ -101,7 +104,9 @@ def _apply(tree: dict[str, Any], override: str) -> None:
 
 
 def _item(items: list[Any], part: str, override: str) -> Any:
-    if not part.isdigit() or int(part) >= len(items):
+    if not items:
+        raise UserError(f"override {override!r}: the list is empty, it has no position {part}")
+    if not part.isdecimal() or int(part) >= len(items):
         raise UserError(
             f"override {override!r}: a list of {len(items)} needs a position "
             f"from 0 to {len(items) - 1}, got {part!r}"
@@ -110,20 +115,33 @@ def _item(items: list[Any], part: str, override: str) -> Any:
 
 
 def _explain(error: pydantic.ValidationError, kind: type[Strict]) -> list[str]:
-    """One clause for each mistake."""
-    clauses = []
+    """One clause for each mistake; the alternatives to one value share a clause."""
+    clauses: dict[tuple[str, str], list[str]] = {}
     for problem in error.errors(include_url=False, include_context=False):
-        location = [part for part in problem["loc"] if not _is_union_tag(part)]
-        where = ".".join(map(str, location)) or "config"
-        if problem["type"] == "extra_forbidden":
-            near = near_miss(str(location[-1]), _fields_at(kind, location[:-1]))
-            clauses.append(f"unknown key {where}{near}")
+        unknown = problem["type"] == "extra_forbidden"
+        *parents, last = problem["loc"] or ("",)
+        location = [part for part in parents if not _is_union_tag(part)]
+        named = [*location, last] if unknown or not _is_union_tag(last) else location
+        where = ".".join(map(str, named)) or "config"
+        if unknown:
+            where = f"unknown key {where}{near_miss(str(last), _fields_at(kind, location))}"
+            clauses[where, ""] = []
         elif problem["type"] == "missing":
-            clauses.append(f"missing key {where}")
+            clauses[f"missing key {where}", ""] = []
         else:
-            message = problem["msg"].removeprefix("Value error, ")
-            clauses.append(f"{where}: {message}{_got(problem['input'])}")
-    return list(dict.fromkeys(clauses))
+            clauses.setdefault((f"{where}: ", _got(problem["input"])), []).append(problem["msg"])
+    return [where + _either(messages) + got for (where, got), messages in clauses.items()]
+
+
+def _either(messages: Sequence[str]) -> str:
+    """What a value should be, from what each alternative says, in YAML's words."""
+    rule = "Input should be "
+    plain = [message.removeprefix("Value error, ") for message in messages]
+    if len(plain) > 1:
+        plain = [message.removeprefix(rule) for message in plain]
+        plain[0] = rule + plain[0]
+    text = " or ".join(dict.fromkeys(plain)).replace("a valid tuple", "a list")
+    return re.sub(r"a valid dictionary or instance of \w+", "a mapping of keys", text)
 
 
 def _got(value: Any) -> str:
@@ -135,9 +153,7 @@ def _got(value: Any) -> str:
 
 def _is_union_tag(part: int | str) -> bool:
     """Pydantic adds the name of the tried alternative to a location; users did not write it."""
-    return isinstance(part, str) and (
-        part in {"str", "int", "float", "bool"} or "[" in part or part[:1].isupper()
-    )
+    return isinstance(part, str) and (part in {"str", "int", "float", "bool"} or "[" in part)
 
 
 def _fields_at(kind: type[Strict], location: Sequence[int | str]) -> list[str]:

@@ -8,6 +8,7 @@ with one line on stderr; 1 for anything else. Importing this loads neither torch
 """
 
 import argparse
+import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -59,6 +60,6 @@ def _parse(description: str, kind: type[C]) -> Job[C]:
     arguments = parser.parse_intermixed_args()
     overrides = list(arguments.overrides)
     if arguments.output is not None:
-        overrides.append(f"output={arguments.output}")
+        overrides.append(f"output={json.dumps(arguments.output)}")  # as text, whatever it says
     config = load(arguments.config, overrides, kind)
     return Job(config, arguments.dry_run, arguments.address, arguments.verbose)

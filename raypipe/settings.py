@@ -84,9 +84,13 @@ class Images(Strict):
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        given = [self.folder, self.parquet, self.huggingface]
-        if sum(source is not None for source in given) != 1:
-            raise ValueError("exactly one of folder, parquet and huggingface must be given")
+        sources = ("folder", "parquet", "huggingface")
+        given = [name for name in sources if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                f"exactly one of {', '.join(sources)} must be given, got "
+                f"{' and '.join(given) or 'none'}"
+            )
         return self
 
 
@@ -199,16 +203,19 @@ class Consistency(Strict):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         names = [model.name for model in self.models]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ValueError(f"model names must differ, given twice: {', '.join(twice)}")
+        encoders = [encoder.name for encoder in self.encoder]
+        for what, given in (("model names", names), ("encoders", encoders)):
+            twice = sorted({name for name in given if given.count(name) > 1})
+            if twice:
+                raise ValueError(f"{what} must differ, given twice: {', '.join(twice)}")
         if not self.models and self.images is None:
             raise ValueError("models must name at least one model, or images must be given")
         without = [model.name for model in self.models if model.id is None]
         if without and self.images is None:
             raise ValueError(f"a model needs an id, or images must be given: {', '.join(without)}")
-        if any(model.id for model in self.models) and (not self.prompts or self.seeds is None):
-            raise ValueError("models that generate need prompts and seeds")
+        absent = [key for key in ("prompts", "seeds") if getattr(self, key) in (None, "", ())]
+        if absent and any(model.id for model in self.models):
+            raise ValueError(f"models that generate need {' and '.join(absent)}, got none")
         for pair in self.comparisons or ():
             unknown = [name for name in pair if self.models and name not in names]
             if unknown or pair[0] == pair[1]:
