@@ -24,6 +24,9 @@ def read_prompts(source: str | tuple[str, ...], column: str) -> tuple[list[str],
     if not prompts:
         raise UserError(f"a prompt list must hold at least one prompt, got none: {where}")
     unique = list(dict.fromkeys(prompts))
+    for prompt in unique:
+        if any("\ud800" <= letter <= "\udfff" for letter in prompt):
+            raise UserError(f"a prompt must be valid Unicode, got {ascii(prompt)[:80]}: {where}")
     twice = len(prompts) - len(unique)
     warnings = [f"{twice} duplicate prompts are scored once: {where}"] if twice else []
     return unique, warnings
@@ -61,24 +64,27 @@ def _read(path: str, column: str) -> list[str]:
         return _parquet_column(path, column)
     text = read_text(path, "prompt file")
     if suffix == "csv":
-        rows = csv.DictReader(io.StringIO(text, newline=""))
+        try:
+            rows = list(csv.DictReader(io.StringIO(text, newline="")))
+        except csv.Error as error:
+            raise UserError(f"prompt file is not valid CSV: {path}: {error}") from None
         return [_cell(row, column, path) for row in rows]
+    lines = text.replace("\r\n", "\n").split("\n")  # no other separator: a prompt may hold it
     if suffix == "jsonl":
-        return [
-            _cell(_json(line, path), column, path) for line in text.splitlines() if line.strip()
-        ]
-    return text.split("\n") if "\r" not in text else text.replace("\r\n", "\n").split("\n")
+        return [_cell(_json(line, path), column, path) for line in lines if line.strip()]
+    return lines
 
 
 def _parquet_column(path: str, column: str) -> list[str]:
     filesystem, inner = open_uri(path)
     try:
-        table = pq.read_table(inner, filesystem=filesystem)
+        names = pq.read_schema(inner, filesystem=filesystem).names
+        if column not in names:
+            raise UserError(f"prompt file has no column {column!r}: {path}: it has {names}")
+        table = pq.read_table(inner, filesystem=filesystem, columns=[column])
     except (OSError, ValueError) as error:
         raise UserError(f"prompt file cannot be read: {path}: {error}") from None
-    if column not in table.column_names:
-        raise UserError(f"prompt file has no column {column!r}: {path}: {table.column_names}")
-    return [str(value or "") for value in table[column].to_pylist()]
+    return [_cell(row, column, path) for row in table.to_pylist()]
 
 
 def _json(line: str, path: str) -> dict[str, object]:
@@ -92,6 +98,10 @@ def _json(line: str, path: str) -> dict[str, object]:
 
 
 def _cell(row: dict[str, object], column: str, path: str) -> str:
+    """The prompt of a row; "" where the row has none."""
     if column not in row:
-        raise UserError(f"prompt file has no column {column!r}: {path}: {list(row)}")
-    return str(row[column] or "")
+        raise UserError(f"prompt file has no column {column!r}: {path}: it has {list(row)}")
+    value = row[column]
+    if value is not None and not isinstance(value, str):
+        raise UserError(f"a prompt must be text, got {value!r:.80}: {path}")
+    return value or ""
