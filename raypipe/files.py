@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.fs as pafs
 
 from raypipe.errors import UserError
@@ -41,7 +42,7 @@ class Folder:
         except FileNotFoundError:
             return None
 
-    def open(self, name: str) -> pafs.FileSystem:
+    def open(self, name: str) -> pa.NativeFile:
         """A random-access file, for Parquet readers."""
         return self._fs.open_input_file(f"{self._path}/{name}")
 
@@ -57,6 +58,11 @@ class Folder:
             for info in self._infos(below)
             if info.is_file and not info.path.endswith(".partial")
         )
+
+    def entries(self) -> list[str]:
+        """Names of all files and folders directly in it, but for half-written files, sorted."""
+        paths = [Path(info.path) for info in self._infos("")]
+        return sorted(path.name for path in paths if path.suffix != ".partial")
 
     def clean(self, below: str) -> None:
         """Remove what a killed process left half-written in the folder `below`."""
