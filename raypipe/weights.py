@@ -27,12 +27,12 @@ def locate(identifier: str) -> str:
             return str(miniature.path(name))
         except ValueError as error:
             raise UserError(str(error)) from None
-    return identifier
+    return str(Path(identifier).expanduser()) if identifier.startswith("~") else identifier
 
 
 def is_local(identifier: str) -> bool:
     """Whether an id is meant as a path: it exists, or looks like nothing a hub could name."""
-    return Path(identifier).exists() or identifier.startswith((".", "/", "~"))
+    return Path(identifier).exists() or identifier.startswith((".", "/"))
 
 
 def model_identity(model: Model) -> dict[str, Any]:
@@ -83,7 +83,7 @@ def encoder_identity(encoder: Encoder) -> dict[str, Any]:
 def fingerprint(where: str, revision: str | None, what: str) -> str:
     """Name the weights by content: a hash of a local path's files, or a hub id at a commit."""
     if is_local(where):
-        return _hash_files(str(Path(where).expanduser()), what)
+        return _hash_files(where, what)
     return f"{where}@{_hub_commit(where, revision, what)}"
 
 
@@ -142,10 +142,14 @@ def safetensors_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     try:
         with path.open("rb") as stream:
             (length,) = struct.unpack("<Q", stream.read(8))
+            if length > path.stat().st_size:
+                raise ValueError("the header is longer than the file")
             header = json.loads(stream.read(length))
-    except (OSError, ValueError, struct.error):
-        raise UserError(f"not a safetensors file: {path}") from None
-    return {name: tuple(v["shape"]) for name, v in header.items() if name != "__metadata__"}
+        return {name: tuple(v["shape"]) for name, v in header.items() if name != "__metadata__"}
+    except FileNotFoundError:
+        raise UserError(f"file not found: {path}") from None
+    except (OSError, ValueError, struct.error, AttributeError, KeyError, TypeError):
+        raise UserError(f"a safetensors file was expected, got {path}") from None
 
 
 def lora_file(lora: Lora) -> Path | None:
@@ -185,7 +189,8 @@ def _check_lora_fits(base: str, lora: Lora, name: str) -> None:
     modules: dict[str, tuple[int, ...]] = {}
     for part in ("unet", "transformer", "text_encoder", "text_encoder_2"):
         for path in sorted((Path(base) / part).glob("*.safetensors")):
-            modules |= {f"{part}.{key}": s for key, s in safetensors_shapes(path).items()}
+            shapes = safetensors_shapes(path).items()
+            modules |= {f"{part}.{key}": s for key, s in shapes if len(s) > 1}
     for key, shape in downs.items():
         module = key.removesuffix(".lora_A.weight")
         target = modules.get(f"{module}.weight")
