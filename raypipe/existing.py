@@ -4,7 +4,10 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
 
+import pyarrow as pa
 import pyarrow.dataset as pads
 import pyarrow.fs as pafs
 
@@ -59,16 +62,19 @@ def match_prompts(prompts: list[str], suffix: str, found: set[str]) -> dict[str,
     """For each prompt, the found text that stands for it, where there is one.
 
     It stands there as it was sent (with the suffix) or as a run of ours keeps it (without). File
-    systems do not take every character, so else texts match if their letters and digits do.
+    systems do not take every character, so else texts match if their letters and digits do. No
+    text stands for two prompts.
     """
-    by_key = {_key(text): text for text in found if _key(text)}
-    matches = {}
-    for prompt in prompts:
-        for text in (prompt + suffix, prompt):
-            match = text if text in found else by_key.get(_key(text))
-            if match is not None:
-                matches[prompt] = match
-                break
+    matches: dict[str, str] = {}
+    free = set(found)
+    for key in (str, letters):
+        for end in (suffix, ""):
+            by_key = {key(text): text for text in sorted(free, reverse=True) if key(text)}
+            for prompt in prompts:
+                text = by_key.get(key(prompt + end))
+                if prompt not in matches and text in free:
+                    matches[prompt] = text
+                    free.remove(text)
     return matches
 
 
@@ -85,7 +91,8 @@ def check_seeds(seeds_of: dict[str, set[int]]) -> list[int]:
     return sorted(every)
 
 
-def _key(text: str) -> str:
+def letters(text: str) -> str:
+    """What is left of a text on every file system: its letters and digits, in one case."""
     return re.sub(r"\W|_", "", text).casefold()
 
 
@@ -97,16 +104,18 @@ def _folder(root: str) -> Iterator[Picture]:
         raise UserError(f"image folder not found: {root}") from None
     except (OSError, ValueError) as error:
         raise UserError(f"image folder cannot be read: {root}: {error}") from None
-    for info in infos:
+    is_uri = "://" in root
+    for info in sorted(infos, key=lambda info: info.path):
         parts = info.path[len(base) :].strip("/").split("/")
         if not info.is_file or not info.path.lower().endswith(SUFFIXES):
             continue
         stem = parts[-1].rpartition(".")[0]
-        if len(parts) != 3 or not stem.isdigit():
+        if len(parts) != 3 or not (stem.isascii() and stem.isdecimal()):
             raise UserError(
                 f"an image must lie at <root>/<model>/<prompt>/<seed>.png, got {'/'.join(parts)}"
             )
-        source = f"{root.rstrip('/')}/{'/'.join(parts)}"
+        below = "/".join(parts)
+        source = f"{root.rstrip('/')}/{quote(below) if is_uri else below}"
         yield Picture(parts[0], parts[1], int(stem), source, info.size)
 
 
@@ -120,13 +129,14 @@ def _parquet(uri: str) -> Iterator[Picture]:
     absent = [name for name in needed if name not in dataset.schema.names]
     if absent:
         raise UserError(f"Parquet images need columns {needed}, {uri} lacks {absent}")
+    kind = dataset.schema.field("image").type
+    if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
+        raise UserError(f"Parquet images must be encoded bytes, got {kind}: {uri}")
     for fragment in dataset.get_fragments():
         row = 0
         for batch in fragment.to_batches(columns=needed[:3]):
             for record in batch.to_pylist():
-                yield Picture(
-                    record["model"], record["prompt"], record["seed"], f"{fragment.path}#{row}", 0
-                )
+                yield _picture(record, f"{fragment.path}#{row}")
                 row += 1
 
 
@@ -137,7 +147,18 @@ def _huggingface(images: Images) -> Iterator[Picture]:
         raise UserError(f"{images.huggingface} lacks columns {absent}; has {dataset.column_names}")
     columns = dataset.select_columns(["model", "prompt", "seed"])
     for row, record in enumerate(columns):
-        yield Picture(record["model"], record["prompt"], int(record["seed"]), str(row), 0)
+        yield _picture(record, str(row))
+
+
+def _picture(record: dict[str, Any], source: str) -> Picture:
+    """A row of a table with the columns model, prompt and seed."""
+    model, prompt, seed = record["model"], record["prompt"], record["seed"]
+    if not (isinstance(model, str) and isinstance(prompt, str) and isinstance(seed, int)):
+        raise UserError(
+            "an image's model and prompt must be text and its seed a whole number, "
+            f"got {model!r:.80}, {prompt!r:.80}, {seed!r:.80} at {source}"
+        )
+    return Picture(model, prompt, seed, source, 0)
 
 
 def open_dataset(identifier: str, revision: str | None, split: str):

@@ -35,7 +35,7 @@ def make_plan(config: Consistency) -> Plan:
     """Resolve a config. Everything that files and headers can tell is checked here."""
     pictures = existing.list_pictures(config.images) if config.images else []
     found_models = list(dict.fromkeys(picture.model for picture in pictures))
-    models = config.models or tuple(Model(name=name) for name in found_models)
+    models = config.models or tuple(_found_model(name) for name in found_models)
     absent = [model.name for model in models if not model.id and model.name not in found_models]
     if absent:
         raise UserError(f"no images of model {', '.join(absent)}; there are {found_models}")
@@ -45,6 +45,7 @@ def make_plan(config: Consistency) -> Plan:
     prompts, warnings = _prompts(config, models, pictures)
     seeds = _seeds(config, pictures)
     identities = {model.name: _identity(config, model) for model in models}
+    _check_distinct(models, identities)
     rows: list[dict[str, Any]] = []
     for model in models:
         if model.id:
@@ -82,6 +83,32 @@ def batches(rows: list[dict[str, Any]], config: Consistency, part: int) -> pa.Ta
     return pa.Table.from_pylist(rows, schema=schema.SAMPLES)
 
 
+def _found_model(name: str) -> Model:
+    """A model that only its pictures tell of."""
+    try:
+        return Model(name=name)
+    except ValueError:
+        raise UserError(
+            "a model's name must be letters, digits and . _ + -, beginning with a letter or "
+            f"digit, got {name!r} among the images"
+        ) from None
+
+
+def _check_distinct(models: tuple[Model, ...], identities: dict[str, Any]) -> None:
+    """UserError for two models that make the same pictures: a forgotten key, not a comparison."""
+    seen: dict[str, str] = {}
+    for model in models:
+        if model.id is None:
+            continue
+        content = {**identities[model.name], "suffix": model.prompt_suffix}
+        twin = seen.setdefault(ids.content_hash(content), model.name)
+        if twin != model.name:
+            raise UserError(
+                f"models must differ in what they make, but {twin} and {model.name} have the same "
+                "weights, sampler and prompts"
+            )
+
+
 def _identity(config: Consistency, model: Model) -> dict[str, Any]:
     if model.id is None:
         assert config.images is not None
@@ -96,8 +123,14 @@ def _prompts(
     if config.prompts is not None:
         return read_prompts(config.prompts, config.prompt_column)
     suffixes = {model.name: model.prompt_suffix for model in models}
-    texts = [picture.prompt.removesuffix(suffixes[picture.model]) for picture in pictures]
-    return list(dict.fromkeys(texts)), []
+    prompts: dict[str, None] = {}
+    first_in: dict[str, str] = {}
+    for picture in pictures:
+        text = picture.prompt.removesuffix(suffixes[picture.model])
+        # another model's spelling of a prompt is no other prompt: see existing.match_prompts
+        if first_in.setdefault(existing.letters(text) or text, picture.model) == picture.model:
+            prompts[text] = None
+    return list(prompts), []
 
 
 def _seeds(config: Consistency, pictures: list[existing.Picture]) -> list[int]:

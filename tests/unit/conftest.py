@@ -1,0 +1,77 @@
+"""Small real inputs: pictures on disk, trees of them, and configs over tiny models."""
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from raypipe.settings import Consistency
+
+HOSTILE = [
+    "it's a \"quoted\" 'prompt'",
+    "a/b\\c: d* <e> |f?",
+    "a cat 😀 with 👩‍👩‍👧 und Umlauten äöü",
+    "two\nlines\tand a tab",
+    "word " * 499 + "word",
+    "../../../etc/passwd",
+    "<script>alert(1)</script>",
+    "$(rm -rf /); `ls`; %s %n {0} {{x}}",
+    "-- --dry-run",
+    "\u202eright to left\u202c",
+    "null",
+]
+
+
+@pytest.fixture
+def hostile() -> list[str]:
+    """Prompts that do harm to careless code."""
+    return list(HOSTILE)
+
+
+def draw(path: Path, value: int = 0) -> Path:
+    """A small PNG that differs with `value`."""
+    pixels = np.random.default_rng(value).integers(0, 255, (8, 8, 3), dtype=np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+@pytest.fixture
+def tree(tmp_path) -> Callable[[Mapping[str, Mapping[str, Iterable[int]]]], Path]:
+    """Makes a folder of pictures from {model: {prompt: seeds}}; returns its root."""
+
+    def make(models: Mapping[str, Mapping[str, Iterable[int]]]) -> Path:
+        root = tmp_path / "pictures"
+        root.mkdir(exist_ok=True)
+        for model, prompts in models.items():
+            for prompt, seeds in prompts.items():
+                for seed in seeds:
+                    draw(root / model / prompt / f"{seed}.png", seed)
+        return root
+
+    return make
+
+
+@pytest.fixture
+def study(tiny_models, tmp_path) -> Callable[..., Consistency]:
+    """Makes a config of two tiny models, three prompts and three seeds, with changes."""
+    base: dict[str, Any] = {
+        "models": [
+            {"name": "sdxl", "id": str(tiny_models.sdxl)},
+            {"name": "pixart", "id": str(tiny_models.pixart)},
+        ],
+        "prompts": ["a red ball", "a blue box", "a green cone"],
+        "seeds": [7, 1, 4],
+        "sampler": {"steps": 2, "width": 32, "height": 32},
+        "encoder": {"id": str(tiny_models.encoder)},
+        "pools": {"generate": {"batch_size": 2}},
+        "output": str(tmp_path / "run"),
+    }
+
+    def make(**changes: Any) -> Consistency:
+        return Consistency.model_validate({**base, **changes})
+
+    return make
