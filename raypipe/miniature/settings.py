@@ -1,0 +1,62 @@
+"""The config of `jobs/train_miniature.py`; importing it loads no torch."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from raypipe.config import Strict
+
+PARTS = ("vae", "clip", "sdxl", "pixart", "lora", "quality")
+
+
+class Plan(Strict):
+    """How long and how fast one part trains."""
+
+    steps: int = Field(gt=0)
+    batch: int = Field(gt=1)
+    lr: float = Field(gt=0)
+    """Adam's rate at the top of its course."""
+    seed: int
+    warmup: int = Field(default=200, gt=0)
+    """Steps over which the rate rises."""
+    decay: float = Field(default=0.3, gt=0, le=1)
+    """Share of the steps at the end over which the rate falls to zero."""
+    ema: float = Field(default=0.998, ge=0, lt=1)
+    """Decay of the moving average of the weights, which is what is kept."""
+    weight_decay: float = Field(default=0.0, ge=0)
+    clip: float = Field(default=1.0, gt=0)
+    """Largest norm of the gradient."""
+
+
+class DenoiserPlan(Plan):
+    """The plan of a denoiser, which may learn to predict ε before it learns to predict v."""
+
+    epsilon_steps: int = Field(default=0, ge=0)
+    """Steps at the beginning in which ε is the target; 0 is simpler and was not tried."""
+
+
+class TrainMiniature(Strict):
+    """What is trained, on how much, and where it goes."""
+
+    part: tuple[Literal[PARTS], ...] = PARTS
+    """The parts to run, in the order of the list above; each needs those before it."""
+    pictures: int = Field(default=40_000, ge=1000, multiple_of=500)
+    """Plain renders to train on."""
+    styled: int = Field(default=8_000, ge=1000, multiple_of=500)
+    """Renders in the style "tok"."""
+    vae: Plan
+    clip: Plan
+    sdxl: DenoiserPlan
+    pixart: DenoiserPlan
+    lora: Plan
+    work: str = "build/miniature"
+    """Renders, latents and checkpoints."""
+    output: str = "raypipe/miniature/weights"
+
+    @field_validator("part", mode="before")
+    @classmethod
+    def _names(cls, value):
+        """`part=vae` and `part=vae,clip` on the command line are lists too."""
+        return tuple(value.replace(" ", "").split(",")) if isinstance(value, str) else value
