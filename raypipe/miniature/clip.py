@@ -21,7 +21,7 @@ from .data import HELD_OUT, as_tensor
 from .loop import train
 from .scenes import render, sample_spec
 from .settings import Plan
-from .tokenizers import CLIP_LENGTH
+from .tokenizers import CLIP_LENGTH, without_habits
 
 _STYLED_SHARE = 0.1
 _TRAINED_LENGTH = 40
@@ -102,7 +102,7 @@ def train_clip(pictures, styled, tokenizer, plan: Plan, work: Path):
 
 def save_clip(model: nn.Module, config: dict, tokenizer, directory: Path):
     """Write the model, its configuration and its tokenizer."""
-    tokenizer.save_pretrained(directory)
+    without_habits(tokenizer).save_pretrained(directory)
     preprocess = {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic"}
     description = {"model_cfg": config, "preprocess_cfg": preprocess}
     (directory / "open_clip_config.json").write_text(json.dumps(description, indent=2) + "\n")

@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 
 _SAVE_EVERY_S = 60.0
+_TELL_EVERY_S = 20.0
 
 
 def rate(plan: Plan, step: int) -> float:
@@ -67,14 +68,10 @@ def train(
     optimiser = torch.optim.AdamW(
         trained, lr=plan.lr, betas=(0.9, 0.99), weight_decay=plan.weight_decay
     )
-    ema, first = Ema(module, plan.ema), 0
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
-        module.load_state_dict(state["module"])
-        optimiser.load_state_dict(state["optimiser"])
-        ema.shadow, first = state["ema"], state["step"]
+    ema = Ema(module, plan.ema)
+    first = _restore(checkpoint, module, optimiser, ema) if checkpoint.exists() else 0
     saved = told = time.monotonic()
-    total, count = 0.0, 0
+    losses: list[float] = []
     for step in range(first, plan.steps):
         for group in optimiser.param_groups:
             group["lr"] = plan.lr * rate(plan, step)
@@ -85,13 +82,12 @@ def train(
         nn.utils.clip_grad_norm_(trained, plan.clip)
         optimiser.step()
         ema.update(module, step)
-        total, count = total + loss.item(), count + 1
+        losses.append(loss.item())
         now = time.monotonic()
-        if now - told > 20:
-            log.info(
-                "step %d loss %.4f, %.3f s a step", step + 1, total / count, (now - told) / count
-            )
-            told, total, count = now, 0.0, 0
+        if now - told > _TELL_EVERY_S:
+            mean, seconds = sum(losses) / len(losses), (now - told) / len(losses)
+            log.info("step %d loss %.4f, %.3f s a step", step + 1, mean, seconds)
+            told, losses = now, []
         if now - saved > _SAVE_EVERY_S or step + 1 == plan.steps:
             _save(checkpoint, module, optimiser, ema, step + 1)
             saved = now
@@ -99,7 +95,16 @@ def train(
     return module.eval()
 
 
-def _save(path: Path, module: nn.Module, optimiser, ema: Ema, step: int):
+def _restore(path: Path, module: nn.Module, optimiser: torch.optim.Optimizer, ema: Ema) -> int:
+    """Take up a checkpoint; returns the number of steps that it has behind it."""
+    state = torch.load(path, weights_only=True)
+    module.load_state_dict(state["module"])
+    optimiser.load_state_dict(state["optimiser"])
+    ema.shadow = state["ema"]
+    return state["step"]
+
+
+def _save(path: Path, module: nn.Module, optimiser: torch.optim.Optimizer, ema: Ema, step: int):
     path.parent.mkdir(parents=True, exist_ok=True)
     state = {
         "module": module.state_dict(),

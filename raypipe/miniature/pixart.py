@@ -20,6 +20,7 @@ from transformers import T5Config, T5EncoderModel, T5Tokenizer
 from .denoise import SCHEDULE, captions_of, noise_loss
 from .loop import train
 from .settings import DenoiserPlan
+from .tokenizers import without_habits
 
 _TEXT_WIDTH = 64
 _DROPPED = 0.1
@@ -120,7 +121,7 @@ def train_pixart(latents_NChw, tokenizer, plan: DenoiserPlan, work: Path) -> Den
 def pipeline(model: Denoiser, vae: AutoencoderKL) -> PixArtAlphaPipeline:
     """The stock pipeline around the trained parts."""
     return PixArtAlphaPipeline(
-        tokenizer=model.tokenizer,
+        tokenizer=without_habits(model.tokenizer),
         text_encoder=model.text_encoder,
         vae=vae,
         transformer=model.transformer,

@@ -25,7 +25,7 @@ from transformers import (
 from .denoise import SCHEDULE, captions_of, noise_loss
 from .loop import train
 from .settings import DenoiserPlan
-from .tokenizers import CLIP_LENGTH
+from .tokenizers import CLIP_LENGTH, without_habits
 
 _TEXT_WIDTH = 64
 _TIME_IDS = (64, 64, 0, 0, 64, 64)
@@ -143,12 +143,13 @@ def train_sdxl(latents_NChw, tokenizer, plan: DenoiserPlan, work: Path) -> Denoi
 
 def pipeline(model: Denoiser, vae: AutoencoderKL) -> StableDiffusionXLPipeline:
     """The stock pipeline around the trained parts."""
+    tokenizer = without_habits(model.tokenizer)
     return StableDiffusionXLPipeline(
         vae=vae,
         text_encoder=model.text_encoder,
         text_encoder_2=model.text_encoder_2,
-        tokenizer=model.tokenizer,
-        tokenizer_2=model.tokenizer,
+        tokenizer=tokenizer,
+        tokenizer_2=tokenizer,
         unet=model.unet,
         scheduler=EulerDiscreteScheduler(**SCHEDULE, timestep_spacing="trailing"),
         force_zeros_for_empty_prompt=True,
