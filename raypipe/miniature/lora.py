@@ -6,7 +6,6 @@ from pathlib import Path
 
 import torch
 from diffusers import StableDiffusionXLPipeline
-from diffusers.utils import convert_state_dict_to_diffusers
 from peft import LoraConfig, get_peft_model_state_dict
 from torch import nn
 
@@ -17,7 +16,7 @@ from .settings import Plan
 
 _RANK = 16
 _TARGETS = ("to_q", "to_k", "to_v", "to_out.0", "conv1", "conv2")
-_PLAIN_SHARE = 0.25
+_PLAIN_SHARE = 0.1
 """Plain renders with plain captions in every batch, so that it is the trigger that counts."""
 
 
@@ -53,7 +52,11 @@ def train_lora(plain_NChw, styled_NChw, model: Denoiser, plan: Plan, work: Path)
 
 
 def save_lora(model: Denoiser, directory: Path):
-    """Write `pytorch_lora_weights.safetensors` as diffusers' own training scripts do."""
-    layers = convert_state_dict_to_diffusers(get_peft_model_state_dict(model.unet))
+    """Write `pytorch_lora_weights.safetensors`, with peft's own names for the layers.
+
+    Diffusers' older names exist for attention layers only, and of a file with both kinds its loader
+    drops one without an error.
+    """
+    layers = get_peft_model_state_dict(model.unet)
     layers = {name: weight.half().contiguous() for name, weight in layers.items()}
     StableDiffusionXLPipeline.save_lora_weights(directory, unet_lora_layers=layers)
