@@ -45,6 +45,13 @@ A pipeline that is not listed reads its prompts as text in every batch.
 FIXED_OPTIONS = {"PixArtAlphaPipeline": {"use_resolution_binning": False, "clean_caption": False}}
 """Options that would resize, or depend on what is installed, unless a config sets them."""
 
+LORA_DOWN = (".lora_A.weight", ".lora.down.weight", ".lora_down.weight")
+"""How the key of a LoRA's first matrix ends, one for each changed layer, in each known layout.
+
+They are counted after loading, because diffusers loads a part of some files without a word: of a
+file that mixes two layouts it drops one.
+"""
+
 REMEMBERED_PROMPTS = 64
 """Encoded prompts kept: a batch boundary inside a prompt's seeds costs no second encoding."""
 
@@ -195,17 +202,17 @@ def _load_lora(pipe: diffusers.DiffusionPipeline, model: Model) -> None:
         raise UserError(f"{type(pipe).__name__} takes no LoRA (model {model.name})")
     file = lora_file(lora)
     where = locate(lora.id) if file is None else str(file.parent)
+    source = {
+        "weight_name": lora.weight_name if file is None else file.name,
+        "revision": lora.revision,
+        "local_files_only": is_local(where),
+    }
     ignored = _Ignored()
     logger = logging.getLogger("diffusers")
     logger.addHandler(ignored)
     try:
-        pipe.load_lora_weights(
-            where,
-            weight_name=lora.weight_name if file is None else file.name,
-            revision=lora.revision,
-            adapter_name="lora",
-            local_files_only=is_local(where),
-        )
+        found, *_ = pipe.lora_state_dict(where, **source)
+        pipe.load_lora_weights(where, adapter_name="lora", **source)
         pipe.set_adapters(["lora"], [lora.scale])
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
@@ -214,6 +221,18 @@ def _load_lora(pipe: diffusers.DiffusionPipeline, model: Model) -> None:
         logger.removeHandler(ignored)
     if ignored.messages:
         raise UserError(f"the LoRA of model {model.name} does not fit it: {ignored.messages[0]}")
+    expected = sum(key.endswith(LORA_DOWN) for key in found)
+    loaded = sum(
+        name.endswith("lora_A.lora.weight")
+        for part in pipe.components.values()
+        if isinstance(part, torch.nn.Module)
+        for name, _ in part.named_parameters()
+    )
+    if loaded != expected:
+        raise UserError(
+            f"the LoRA of model {model.name} does not fit it: the file changes {expected} layers, "
+            f"of which {loaded} were loaded"
+        )
 
 
 class _Ignored(logging.Handler):

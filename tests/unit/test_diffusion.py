@@ -4,6 +4,7 @@ import diffusers
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from raypipe.errors import UserError
 from raypipe.models.diffusion import Generator
@@ -122,6 +123,18 @@ def test_a_lora_of_another_model_is_refused(sdxl, tmp_path):
     lora = tiny.lora(tmp_path / "lora", other)
     with pytest.raises(UserError, match="does not fit"):
         generator(sdxl, lora=Lora(id=str(lora)))
+
+
+def test_a_lora_of_which_a_part_would_be_dropped_is_refused(sdxl, tmp_path):
+    """diffusers loads one of two mixed layouts and says nothing."""
+    file = tiny.lora(tmp_path / "lora", sdxl) / "pytorch_lora_weights.safetensors"
+    mixed = {
+        key.replace("lora_A", "lora.down").replace("lora_B", "lora.up") if "to_v" in key else key: v
+        for key, v in load_file(file).items()
+    }
+    save_file(mixed, file, metadata={"format": "pt"})
+    with pytest.raises(UserError, match="changes 16 layers, of which 8 were loaded"):
+        generator(sdxl, lora=Lora(id=str(file)))
 
 
 def test_half_precision_loads_as_asked(sdxl):
