@@ -1,17 +1,33 @@
 """Pictures to bytes and back, and what makes one unusable."""
 
 import io
+import struct
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from raypipe import schema
 from raypipe.settings import Storage
 
 BLANK_SPREAD = 2
 """A picture whose brightest and darkest values differ by less, in every channel, shows nothing."""
+
+FORMATS = ("PNG", "JPEG", "WEBP")
+"""What is opened: Pillow's other decoders go as far as starting programs."""
+
+DAMAGED = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    IndexError,
+    TypeError,
+    EOFError,
+    struct.error,
+    Image.DecompressionBombError,
+)
+"""What Pillow raises for bytes that are no whole picture."""
 
 ADDED = pa.schema(
     [schema.IMAGES.field(name) for name in schema.IMAGES.names if name not in schema.SAMPLES.names]
@@ -53,7 +69,7 @@ def inspect(data: bytes | None) -> Encoded:
         return Encoded(None, None, None, "missing")
     try:
         image = decode(data)
-    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError):
+    except DAMAGED:
         return Encoded(None, None, None, "unreadable")
     reason = "blank" if is_blank(image) else None
     return Encoded(None if reason else data, image.width, image.height, reason)
@@ -61,7 +77,7 @@ def inspect(data: bytes | None) -> Encoded:
 
 def decode(data: bytes) -> Image.Image:
     """Bytes to an RGB picture."""
-    image = Image.open(io.BytesIO(data))
+    image = Image.open(io.BytesIO(data), formats=FORMATS)
     return image.convert("RGB")
 
 
