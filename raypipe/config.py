@@ -46,7 +46,7 @@ def load(path: str | Path, overrides: Sequence[str], kind: type[C]) -> C:
 
 def dump(config: Strict) -> str:
     """The resolved config as YAML, defaults included."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
 
 
 def changes(before: Any, after: Any, prefix: str = "") -> list[str]:
