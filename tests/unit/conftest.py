@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from raypipe.plan import batches, make_plan
+from raypipe.run import Run
 from raypipe.settings import Consistency
 
 HOSTILE = [
@@ -75,3 +77,20 @@ def study(tiny_models, tmp_path) -> Callable[..., Consistency]:
         return Consistency.model_validate({**base, **changes})
 
     return make
+
+
+@pytest.fixture
+def begun() -> Callable[[Consistency], Run]:
+    """Makes a run directory as far as the plan of its samples, as the job does."""
+
+    def begin(config: Consistency) -> Run:
+        run = Run(config.output)
+        run.check(config)
+        new = run.new_samples(make_plan(config).rows)
+        run.begin(config)
+        if new:
+            part = run.next_part()
+            run.add_samples(batches(new, config, part), part)
+        return run
+
+    return begin
