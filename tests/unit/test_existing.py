@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from raypipe.errors import UserError
 from raypipe.existing import check_seeds, list_pictures, match_prompts, seeds_by_model
+from raypipe.files import open_uri
 from raypipe.settings import Images
 
 MODELS = {"one": {"a cat": [0, 12], "a dog": [3]}, "two": {"a cat": [0]}}
@@ -33,6 +34,18 @@ def test_a_folder_is_listed_in_one_order_with_sizes(tree):
         file = root / picture.model / picture.prompt / f"{picture.seed}.png"
         assert picture.source == str(file)
         assert picture.size == file.stat().st_size
+
+
+@pytest.mark.parametrize("scheme", ["", "file://"])
+def test_a_source_opens_whatever_the_prompt_looks_like(tree, scheme):
+    names = ["a b#c", "100%25 ?", "é 😀", "a+b&c"]
+    root = tree({"one": {name: [5] for name in names}})
+    pictures = list_pictures(Images(folder=f"{scheme}{root}"))
+    assert {picture.prompt for picture in pictures} == set(names)
+    for picture in pictures:
+        filesystem, path = open_uri(picture.source)
+        data = filesystem.open_input_file(path).read()
+        assert data == (root / "one" / picture.prompt / "5.png").read_bytes()
 
 
 def test_other_files_beside_the_pictures_do_no_harm(tree):
