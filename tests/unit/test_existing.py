@@ -48,6 +48,12 @@ def test_a_source_opens_whatever_the_prompt_looks_like(tree, scheme):
         assert data == (root / "one" / picture.prompt / "5.png").read_bytes()
 
 
+def test_the_order_is_not_the_file_systems(tree):
+    names = [f"prompt {i}" for i in range(30)]
+    root = tree({"one": {name: [5] for name in reversed(names)}})
+    assert [p.prompt for p in list_pictures(Images(folder=str(root)))] == sorted(names)
+
+
 def test_other_files_beside_the_pictures_do_no_harm(tree):
     root = tree(MODELS)
     for stray in ("README.md", "one/.DS_Store", "one/a cat/prompt.txt", "thumbs.db"):

@@ -101,6 +101,15 @@ def test_more_prompts_seeds_and_models_extend_a_run(study, begun, tiny_models):
     assert run.folder.names("samples") == ["0000.parquet", "0001.parquet"]
 
 
+def test_models_that_are_sent_the_same_text_keep_samples_of_their_own(study, begun, tiny_models):
+    one = {"name": "one", "id": str(tiny_models.sdxl)}
+    begun(study(models=[one], prompts=["a", "a!"]))
+    two = {**one, "name": "two", "prompt_suffix": "!"}
+    samples = begun(study(models=[one, two], prompts=["a", "a!"])).samples()
+    assert len(samples) == 2 * 2 * 3
+    assert len(set(samples["sample_id"].to_pylist())) == 3 * 3  # "a!" was sent by both
+
+
 def test_the_same_config_again_plans_nothing_new(study, begun):
     config = study()
     run = begun(config)

@@ -67,12 +67,12 @@ def test_one_changed_byte_makes_other_weights(tiny_models, copy, file):
 
 
 def test_which_file_holds_what_matters(tmp_path):
-    for order in ("ab", "ba"):
-        (tmp_path / order).mkdir()
-        for name, content in zip(order, "12", strict=True):
-            (tmp_path / order / f"{name}.bin").write_text(content)
-    one, other = (fingerprint(str(tmp_path / order), None, "model") for order in ("ab", "ba"))
-    assert one != other
+    for names in ("ab", "ba", "ac"):
+        (tmp_path / names).mkdir()
+        for name, content in zip(names, "12", strict=True):
+            (tmp_path / names / f"{name}.bin").write_text(content)
+    made = {fingerprint(str(tmp_path / names), None, "model") for names in ("ab", "ba", "ac")}
+    assert len(made) == 3
 
 
 def test_what_decides_a_picture_is_in_the_identity(tiny_models, copy):
