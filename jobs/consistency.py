@@ -26,11 +26,12 @@ def consistency(job: Job[Consistency]) -> str:
     for warning in plan.warnings:
         tell(f"warning: {warning}")
     new = output.new_samples(plan.rows)
+    output.check_encoders(plan.encoders)
     if job.dry_run:
         tell(study.describe(config, plan, len(new)))
         return config.output
 
-    output.begin(config)
+    output.begin(config, plan.encoders)
     if new:
         part = output.next_part()
         output.add_samples(batches(new, config, part), part)

@@ -76,11 +76,25 @@ class Run:
                 f"of {self.uri}; choose another output"
             )
 
-    def begin(self, config: Consistency) -> None:
-        """Write what was asked for. UserError where the directory cannot be written."""
+    def check_encoders(self, encoders: dict[str, Any]) -> None:
+        """Refuse an encoder whose weights are not those that its stored vectors came from."""
+        known = json.loads(self.folder.read("encoders.json") or b"{}")
+        for name, identity in encoders.items():
+            if known.get(name, identity) != identity:
+                raise UserError(
+                    f"the weights of encoder {name} are not those that {self.uri} was begun with; "
+                    "choose another output"
+                )
+
+    def begin(self, config: Consistency, encoders: dict[str, Any]) -> None:
+        """Write what was asked for. UserError where the directory cannot be written.
+
+        encoders: per name, which weights it has.
+        """
         try:
             self.folder.delete("manifest.json")
             self.folder.write("config.yaml", dump(config).encode())
+            self.folder.write("encoders.json", json.dumps(encoders, indent=1).encode())
         except OSError as error:
             raise UserError(f"output cannot be written: {self.uri}: {error}") from None
 

@@ -86,8 +86,10 @@ def begun() -> Callable[[Consistency], Run]:
     def begin(config: Consistency) -> Run:
         run = Run(config.output)
         run.check(config)
-        new = run.new_samples(make_plan(config).rows)
-        run.begin(config)
+        plan = make_plan(config)
+        new = run.new_samples(plan.rows)
+        run.check_encoders(plan.encoders)
+        run.begin(config, plan.encoders)
         if new:
             part = run.next_part()
             run.add_samples(batches(new, config, part), part)

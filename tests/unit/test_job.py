@@ -57,7 +57,7 @@ def finished(write, tmp_path):
     path = write()
     config = Consistency.model_validate(yaml.safe_load(path.read_text()))
     directory = Run(config.output)
-    directory.begin(config)
+    directory.begin(config, {})
     directory.finish({"config_hash": config_hash(config)})
     return path
 

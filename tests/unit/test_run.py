@@ -29,7 +29,7 @@ def test_a_run_is_finished_when_its_manifest_says_so(study, begun):
     assert not run.is_finished(config)
     finish(run, config)
     assert Run(config.output).is_finished(config)
-    run.begin(config)  # going on takes the promise back first
+    run.begin(config, {})  # going on takes the promise back first
     assert not run.is_finished(config)
 
 
@@ -110,7 +110,7 @@ def test_an_unwritable_output_is_refused(study):
     config = study(output="/proc/raypipe")  # where not even root may write
     run = Run(config.output)
     run.check(config)
-    assert mistake(run.begin, config).startswith("output cannot be written: /proc/raypipe: ")
+    assert mistake(run.begin, config, {}).startswith("output cannot be written: /proc/raypipe: ")
 
 
 def test_the_config_is_kept_resolved(study, begun):
@@ -130,7 +130,7 @@ def test_hostile_prompts_stay_text_in_the_run(study, begun, hostile, tmp_path):
     assert run.new_samples(make_plan(config).rows) == []
     assert set(tmp_path.iterdir()) - before == {tmp_path / "run"}
     made = sorted(str(path.relative_to(tmp_path / "run")) for path in (tmp_path / "run").rglob("*"))
-    assert made == ["config.yaml", "samples", "samples/0000.parquet"]
+    assert made == ["config.yaml", "encoders.json", "samples", "samples/0000.parquet"]
 
 
 def test_finishing_sweeps_up_and_writes_strict_json(study, begun, tmp_path):

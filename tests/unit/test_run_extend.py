@@ -145,3 +145,13 @@ def test_retrained_weights_never_mix_into_a_run(study, begun, tiny_models, tmp_p
     weights._hash_files.cache_clear()  # as a new process would find it
     told = mistake(run.new_samples, make_plan(config).rows)
     assert told.startswith("the weights or images of m are not those that ")
+
+
+def test_a_retrained_encoder_never_mixes_into_a_run(study, begun, tiny_models, tmp_path):
+    directory = shutil.copytree(tiny_models.encoder, tmp_path / "encoder")
+    begun(study(encoder={"id": str(directory)}))
+    with (directory / "open_clip_model.safetensors").open("ab") as file:
+        file.write(b"\0")
+    weights._hash_files.cache_clear()  # a hash is remembered for one process
+    with pytest.raises(UserError, match="the weights of encoder "):
+        begun(study(encoder={"id": str(directory)}, seeds=[7, 1, 4, 5]))
