@@ -8,6 +8,7 @@ from typing import Any
 import diffusers
 import numpy as np
 import torch
+from safetensors import SafetensorError
 
 from raypipe.errors import UserError
 from raypipe.settings import Model, Sampler
@@ -184,7 +185,7 @@ def load_pipeline(model: Model, sampler: Sampler) -> diffusers.DiffusionPipeline
             use_safetensors=True,
             **extra,
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise UserError(f"model {model.name} cannot be loaded: {model.id}: {error}") from error
     if sampler.scheduler is not None:
         scheduler = SCHEDULERS[sampler.scheduler]

@@ -1,14 +1,12 @@
 """Encoders of pictures, and of text where the encoder has it: open_clip and timm models."""
 
-import json
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
+from safetensors import SafetensorError
 
 from raypipe.errors import UserError
 from raypipe.settings import Encoder
@@ -87,7 +85,7 @@ def _load_open_clip(config: Encoder) -> tuple[torch.nn.Module, Callable, Callabl
     try:
         model, _, transform = open_clip.create_model_and_transforms(name, pretrained=tag)
         tokenize = open_clip.get_tokenizer(name)
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
         raise UserError(f"encoder {config.name} cannot be loaded: {error}") from error
     return model, transform, tokenize
 
@@ -97,13 +95,10 @@ def _load_timm(config: Encoder) -> tuple[torch.nn.Module, Callable, None]:
     import timm
 
     where = locate(config.id)
-    name: Any = where
-    if is_local(where):
-        name = f"local-dir:{where}"
-        json.loads((Path(where) / "config.json").read_text())
+    name = f"local-dir:{where}" if is_local(where) else where
     try:
         model = timm.create_model(name, pretrained=True, num_classes=0)
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
         raise UserError(f"encoder {config.name} cannot be loaded: {error}") from error
     data = timm.data.resolve_model_data_config(model)
     return model, timm.data.create_transform(**data, is_training=False), None

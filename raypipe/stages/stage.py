@@ -1,13 +1,13 @@
 """The only file that knows Ray Data.
 
-A stage is a plain class: it names the columns that it reads and those that it adds, takes a frozen
-config, and maps a table of samples to a table of its new columns, row for row. This file runs a
-chain of stages over a cluster.
+A stage is a plain class: it names the columns that it reads and those that nothing needs after it,
+takes a frozen config, and maps a table of samples to a table of its new columns, row for row. This
+file runs a chain of stages over a cluster.
 
 The unit of work is the batch that the plan fixed. It travels as one row of a Ray data set, so that
 Ray can neither merge nor split batches, and each stage's output for a batch goes into a file that
 is named after the batch. A batch that is made twice (a lost actor, a resume) is written to the same
-name with the same bytes: nothing can be lost or doubled.
+name with the same rows: nothing can be lost or doubled.
 """
 
 import contextlib
@@ -72,20 +72,16 @@ class Worker:
         torch.set_num_threads(max(1, int(step.pool.cpus_per_actor)))
         self._step = step
         self._is_last = is_last
-        self._stage = step.make()
         self._progress = progress
+        with self._telling():
+            self._stage = step.make()
 
     def __call__(self, row: pa.Table) -> pa.Table:
         started = time.monotonic()
         batch_id = row["batch_id"][0].as_py()
         samples = unpack(row)
-        try:
+        with self._telling():
             new = self._stage(samples.select(self._stage.reads))
-        except UserError as error:
-            import ray
-
-            ray.get(self._progress.refuse.remote(str(error)))
-            raise
         _check(self._step.name, samples, new)
         for column in new.column_names:
             samples = samples.append_column(new.schema.field(column), new[column])
@@ -98,6 +94,17 @@ class Worker:
         if self._is_last:
             return pa.table({"batch_id": [batch_id]})
         return pack(batch_id, samples.drop_columns(list(self._stage.drops)))
+
+    @contextlib.contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Tell the driver of a user's mistake, which it would not recognise inside Ray's error."""
+        try:
+            yield
+        except UserError as error:
+            import ray
+
+            ray.get(self._progress.refuse.remote(str(error)))
+            raise
 
 
 class Progress:

@@ -1,6 +1,7 @@
 """Embeddings equal the libraries' own, used as their documentation says."""
 
 import json
+import shutil
 
 import numpy as np
 import open_clip
@@ -115,3 +116,11 @@ def test_an_encoder_that_does_not_exist_is_named(config, told):
 def test_the_papers_encoder_exists():
     check_exists(Encoder())
     check_exists(Encoder(library="timm", id="vit_small_patch14_dinov2"))
+
+
+def test_damaged_weights_are_the_users_mistake(clip_directory, tmp_path):
+    damaged = shutil.copytree(clip_directory, tmp_path / "damaged")
+    weights = damaged / "open_clip_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:500])
+    with pytest.raises(UserError, match="cannot be loaded"):
+        LoadedEncoder(Encoder(id=str(damaged)), "cpu")
