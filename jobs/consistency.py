@@ -25,14 +25,14 @@ def consistency(job: Job[Consistency]) -> str:
     plan = make_plan(config)
     for warning in plan.warnings:
         tell(f"warning: {warning}")
-    new = output.new_samples(plan.rows)
+    new = output.new_samples(plan.samples)
     output.check_encoders(plan.encoders)
     if job.dry_run:
         tell(study.describe(config, plan, len(new)))
         return config.output
 
     output.begin(config, plan.encoders)
-    if new:
+    if len(new):
         part = output.next_part()
         output.add_samples(batches(new, config, part), part)
     samples = output.samples()

@@ -1,9 +1,9 @@
 """What a run consists of: every sample with its id, decided on the driver before anything runs."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from raypipe import existing, schema
@@ -27,8 +27,8 @@ class Plan:
     encoders: dict[str, Any]
     """Per encoder name, which weights it has."""
     warnings: tuple[str, ...]
-    rows: list[dict[str, Any]]
-    """Rows of schema.SAMPLES without `batch_id`, by model, then prompt, then seed."""
+    samples: pa.Table
+    """schema.SAMPLES without `batch_id`, by model, then prompt, then seed."""
 
 
 def make_plan(config: Consistency) -> Plan:
@@ -46,13 +46,13 @@ def make_plan(config: Consistency) -> Plan:
     seeds = _seeds(config, pictures)
     identities = {model.name: _identity(config, model) for model in models}
     _check_distinct(models, identities)
-    rows: list[dict[str, Any]] = []
+    parts: list[pa.Table] = []
     for model in models:
         if model.id:
-            rows += _generated(model, identities[model.name], prompts, seeds)
+            parts.append(_generated(model, identities[model.name], prompts, seeds))
         else:
             mine = [picture for picture in pictures if picture.model == model.name]
-            rows += _found(model, identities[model.name], prompts, seeds, mine, warnings)
+            parts.append(_found(model, identities[model.name], prompts, seeds, mine, warnings))
     return Plan(
         models=models,
         comparisons=_comparisons(config, [model.name for model in models]),
@@ -61,26 +61,35 @@ def make_plan(config: Consistency) -> Plan:
         identities=identities,
         encoders={encoder.name: encoder_identity(encoder) for encoder in config.encoder},
         warnings=tuple(warnings),
-        rows=rows,
+        samples=pa.concat_tables(parts),
     )
 
 
-def batches(rows: list[dict[str, Any]], config: Consistency, part: int) -> pa.Table:
-    """Give each row its batch and make the table (schema.SAMPLES).
+def batches(samples: pa.Table, config: Consistency, part: int) -> pa.Table:
+    """Give each sample its batch (schema.SAMPLES).
 
     Neighbours share a batch, of one model and one kind of source, so that the seeds of a prompt
     stay together. `part` tells the extensions of a run apart.
     """
+    names = samples["model"].combine_chunks().dictionary_encode()
     generates = {model.name: bool(model.id) for model in config.models}
-    batch, filled, previous = -1, 0, None
-    for row in rows:
-        generated = generates.get(row["model"], False)
-        pool = config.pools.generate if generated else config.pools.read
-        if row["model"] != previous or filled == pool.batch_size:
-            batch, filled, previous = batch + 1, 0, row["model"]
-        row["batch_id"] = f"{part:04d}-{batch:08d}"
-        filled += 1
-    return pa.Table.from_pylist(rows, schema=schema.SAMPLES)
+    pools = config.pools
+    size_of = [
+        (pools.generate if generates.get(name, False) else pools.read).batch_size
+        for name in names.dictionary.to_pylist()
+    ]
+    codes = names.indices.to_numpy()
+    rows = np.arange(len(codes))
+    is_first_of_model = np.r_[True, codes[1:] != codes[:-1]][: len(codes)]
+    first_of_model = np.maximum.accumulate(np.where(is_first_of_model, rows, 0))
+    starts = (rows - first_of_model) % np.array(size_of, dtype=np.int64)[codes] == 0
+    numbers = np.cumsum(starts) - 1
+    batch_ids = pa.array([f"{part:04d}-{batch:08d}" for batch in range(int(starts.sum()))])
+    return (
+        samples.append_column("batch_id", batch_ids.take(pa.array(numbers)))
+        .select(schema.SAMPLES.names)
+        .cast(schema.SAMPLES)
+    )
 
 
 def _found_model(name: str) -> Model:
@@ -147,21 +156,26 @@ def _seeds(config: Consistency, pictures: list[existing.Picture]) -> list[int]:
 
 def _generated(
     model: Model, identity: dict[str, Any], prompts: list[str], seeds: list[int]
-) -> Iterator[dict[str, Any]]:
+) -> pa.Table:
+    """Samples to be made: every prompt with every seed."""
     digest = {"model": ids.content_hash(identity)}
-    for prompt in prompts:
-        sent = prompt + model.prompt_suffix
-        prompt_id = ids.prompt_id(prompt)
-        for seed in seeds:
-            yield {
-                "sample_id": ids.sample_id(digest, sent, seed),
-                "model": model.name,
-                "prompt_id": prompt_id,
-                "prompt": prompt,
-                "seed": seed,
-                "prompt_sent": sent,
-                "source": None,
-            }
+    sent = [prompt + model.prompt_suffix for prompt in prompts]
+    of_prompt = pa.array(np.repeat(np.arange(len(prompts)), len(seeds)))
+    n = len(of_prompt)
+    sample_ids = [
+        pa.array([ids.sample_id(digest, text, seed) for seed in seeds], pa.string())
+        for text in sent
+    ]
+    columns = {
+        "sample_id": pa.chunked_array(sample_ids, pa.string()),
+        "model": pa.repeat(model.name, n),
+        "prompt_id": pa.array([ids.prompt_id(prompt) for prompt in prompts]).take(of_prompt),
+        "prompt": pa.array(prompts).take(of_prompt),
+        "seed": pa.array(np.tile(np.array(seeds, dtype=np.int64), len(prompts))),
+        "prompt_sent": pa.array(sent).take(of_prompt),
+        "source": pa.nulls(n, pa.string()),
+    }
+    return pa.table(columns, schema=schema.PLANNED).combine_chunks()
 
 
 def _found(
@@ -171,8 +185,8 @@ def _found(
     seeds: list[int],
     pictures: list[existing.Picture],
     warnings: list[str],
-) -> Iterator[dict[str, Any]]:
-    """Rows for pictures that exist; one that lacks for some prompt has an empty source."""
+) -> pa.Table:
+    """Samples whose pictures exist; one that lacks for some prompt has an empty source."""
     texts = existing.match_prompts(prompts, model.prompt_suffix, {p.prompt for p in pictures})
     absent = [prompt for prompt in prompts if prompt not in texts]
     if absent:
@@ -184,20 +198,24 @@ def _found(
     if unused:
         warnings.append(f"{model.name}: images of {len(unused)} other prompts are left out")
     at = {(picture.prompt, picture.seed): picture for picture in pictures}
+    rows = []
     for prompt in prompts:
         for seed in seeds:
             picture = at.get((texts[prompt], seed))
             size = picture.size if picture else -1
             content = {**identity, "name": model.name, "size": size}
-            yield {
-                "sample_id": ids.sample_id(content, texts[prompt], seed),
-                "model": model.name,
-                "prompt_id": ids.prompt_id(prompt),
-                "prompt": prompt,
-                "seed": seed,
-                "prompt_sent": texts[prompt],
-                "source": picture.source if picture else "",
-            }
+            rows.append(
+                {
+                    "sample_id": ids.sample_id(content, texts[prompt], seed),
+                    "model": model.name,
+                    "prompt_id": ids.prompt_id(prompt),
+                    "prompt": prompt,
+                    "seed": seed,
+                    "prompt_sent": texts[prompt],
+                    "source": picture.source if picture else "",
+                }
+            )
+    return pa.Table.from_pylist(rows, schema=schema.PLANNED)
 
 
 def _comparisons(config: Consistency, names: list[str]) -> tuple[tuple[str, str], ...]:

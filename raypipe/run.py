@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import yaml
 
@@ -106,21 +107,17 @@ class Run:
         ]
         return pa.concat_tables(parts) if parts else schema.SAMPLES.empty_table()
 
-    def new_samples(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Those of the wanted samples that were not planned before.
+    def new_samples(self, wanted: pa.Table) -> pa.Table:
+        """Those of the wanted samples (schema.PLANNED) that were not planned before.
 
         UserError if the run holds a sample that is no longer wanted: the config asks for less than
         there is, or the weights behind a name have changed.
         """
         planned = self.samples()
-        wanted = {(row["model"], row["sample_id"]) for row in rows}
-        known = set(
-            zip(planned["model"].to_pylist(), planned["sample_id"].to_pylist(), strict=True)
-        )
-        dropped = known - wanted
-        if dropped:
-            raise UserError(self._why_dropped(planned, rows, dropped))
-        return [row for row in rows if (row["model"], row["sample_id"]) not in known]
+        dropped = planned.filter(pc.invert(pc.is_in(_keys(planned), _keys(wanted))))
+        if len(dropped):
+            raise UserError(self._why_dropped(planned, wanted, dropped))
+        return wanted.filter(pc.invert(pc.is_in(_keys(wanted), _keys(planned))))
 
     def next_part(self) -> int:
         """Number of the next part of the plan: one for the start and one for each extension."""
@@ -141,24 +138,27 @@ class Run:
         text = json.dumps(manifest, indent=2, allow_nan=False, ensure_ascii=False)
         self.folder.write("manifest.json", text.encode())
 
-    def _why_dropped(
-        self, planned: pa.Table, rows: list[dict[str, Any]], dropped: set[tuple[str, str]]
-    ) -> str:
-        """One clear reason why planned samples (model, sample_id) are wanted no more."""
-        wanted = pa.Table.from_pylist(rows)
+    def _why_dropped(self, planned: pa.Table, wanted: pa.Table, dropped: pa.Table) -> str:
+        """One clear reason why planned samples are wanted no more."""
         for column, what in (("model", "models"), ("prompt", "prompts"), ("seed", "seeds")):
-            gone = set(planned[column].to_pylist()) - set(wanted[column].to_pylist())
+            gone = set(planned[column].unique().to_pylist())
+            gone -= set(wanted[column].unique().to_pylist())
             if gone:
                 named = ", ".join(str(item)[:60] for item in sorted(gone)[:3])
                 return (
                     f"a run can be extended, not cut: {self.uri} holds {what} that this config "
                     f"does not ask for: {named}{' ...' if len(gone) > 3 else ''}"
                 )
-        names = sorted({model for model, _ in dropped})
+        names = sorted(dropped["model"].unique().to_pylist())
         return (
             f"the weights or images of {', '.join(names)} are not those that {self.uri} was begun "
             "with; choose another output"
         )
+
+
+def _keys(samples: pa.Table) -> pa.ChunkedArray:
+    """What tells samples of a run apart: two models may send the same text to the same weights."""
+    return pc.binary_join_element_wise(samples["model"], samples["sample_id"], "/")
 
 
 def _run_config(stored: bytes | None) -> dict[str, Any] | None:

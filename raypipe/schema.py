@@ -27,6 +27,9 @@ the model's suffix); `source` names the picture where it exists already, and is 
 be generated.
 """
 
+PLANNED = SAMPLES.remove(SAMPLES.get_field_index("batch_id"))
+"""A sample before it has a batch."""
+
 IMAGES = pa.schema(
     [
         pa.field("sample_id", pa.string(), nullable=False),

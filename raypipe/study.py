@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
 from raypipe import __version__, schema
@@ -168,7 +169,7 @@ def describe(config: Consistency, plan: Plan, n_new: int) -> str:
     size = sum(_bytes_of(config, model) * plan.n_prompts * plan.n_seeds for model in plan.models)
     lines = [
         f"{plan.n_prompts:,} prompts × {plan.n_seeds:,} seeds × {len(plan.models)} models "
-        f"= {len(plan.rows):,} images, {n_new:,} of them new to {config.output}",
+        f"= {len(plan.samples):,} images, {n_new:,} of them new to {config.output}",
         f"about {size / 2**30:.2f} GiB of pictures",
     ]
     for model in plan.models:
@@ -193,11 +194,6 @@ def describe(config: Consistency, plan: Plan, n_new: int) -> str:
 
 def thumbnails(run: Run, config: Consistency, samples: pa.Table) -> Thumbnails:
     """Reads the pictures of one prompt and model back from the run, small."""
-    where: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    columns = ["model", "prompt_id", "sample_id", "batch_id"]
-    if samples.num_rows:
-        for row in samples.select(columns).to_pylist():
-            where.setdefault((row["model"], row["prompt_id"]), []).append(row)
 
     @lru_cache(maxsize=8)
     def batch(batch_id: str) -> dict[str, dict[str, Any]]:
@@ -208,9 +204,9 @@ def thumbnails(run: Run, config: Consistency, samples: pa.Table) -> Thumbnails:
         return {row["sample_id"]: row for row in table.to_pylist()}
 
     def read(model: str, prompt_id: str) -> list[Thumbnail]:
-        found = [
-            batch(row["batch_id"])[row["sample_id"]] for row in where.get((model, prompt_id), [])
-        ]
+        asked = (pads.field("model") == model) & (pads.field("prompt_id") == prompt_id)
+        rows = samples.filter(asked).select(["batch_id", "sample_id"]).to_pylist()
+        found = [batch(row["batch_id"])[row["sample_id"]] for row in rows]
         size = config.report.thumbnail
         return [
             Thumbnail(

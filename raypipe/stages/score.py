@@ -64,19 +64,19 @@ def survey(run: Run, samples: pa.Table) -> Survey:
     """Look at every stored image's status; the images must be exactly the planned samples."""
     columns = [name for name in schema.IMAGES.names if name != "image"]
     names = (f"images/{name}" for name in run.folder.names("images"))
-    ids: list[str] = []
+    ids: list[pa.ChunkedArray] = []
     failed: list[pa.Table] = []
     truncated: Counter[str] = Counter()
     devices: dict[str, set[str]] = defaultdict(set)
     seconds = 0.0
     for table in _read(run, names, columns):
-        ids += table["sample_id"].to_pylist()
+        ids.append(table["sample_id"])
         seconds += float((table.schema.metadata or {}).get(SECONDS, 0))
         failed.append(table.filter(pc.not_equal(table["status"], schema.OK)))
         model = table["model"][0].as_py()  # a batch is of one model
         truncated[model] += pc.sum(table["truncated"]).as_py()
         devices[model] |= set(table["device"].drop_null().to_pylist())
-    if sorted(ids) != sorted(samples["sample_id"].to_pylist()):
+    if not _sorted(*ids).equals(_sorted(samples["sample_id"])):
         raise RuntimeError(f"stored images are not the planned samples: {run.uri}")
     all_failed = pa.concat_tables(failed)
     return Survey(
@@ -89,6 +89,11 @@ def survey(run: Run, samples: pa.Table) -> Survey:
         devices={model: sorted(kinds) for model, kinds in sorted(devices.items()) if kinds},
         device_seconds=seconds,
     )
+
+
+def _sorted(*columns: pa.ChunkedArray) -> pa.Array:
+    values = pa.concat_arrays([chunk for column in columns for chunk in column.chunks])
+    return values.take(pc.array_sort_indices(values))
 
 
 def score_model(

@@ -87,10 +87,10 @@ def begun() -> Callable[[Consistency], Run]:
         run = Run(config.output)
         run.check(config)
         plan = make_plan(config)
-        new = run.new_samples(plan.rows)
+        new = run.new_samples(plan.samples)
         run.check_encoders(plan.encoders)
         run.begin(config, plan.encoders)
-        if new:
+        if len(new):
             part = run.next_part()
             run.add_samples(batches(new, config, part), part)
         return run

@@ -3,6 +3,7 @@
 import shutil
 from collections import Counter
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +15,8 @@ from raypipe.settings import Consistency
 
 
 def ids(plan) -> dict[tuple[str, str, int], str]:
-    return {(row["model"], row["prompt"], row["seed"]): row["sample_id"] for row in plan.rows}
+    rows = plan.samples.to_pylist()
+    return {(row["model"], row["prompt"], row["seed"]): row["sample_id"] for row in rows}
 
 
 def mistake(config) -> str:
@@ -26,13 +28,13 @@ def mistake(config) -> str:
 def test_a_plan_has_every_model_prompt_and_seed_in_the_order_asked_for(study):
     config = study()
     plan = make_plan(config)
-    assert [(row["model"], row["prompt"], row["seed"]) for row in plan.rows] == [
+    assert [(row["model"], row["prompt"], row["seed"]) for row in plan.samples.to_pylist()] == [
         (model.name, prompt, seed)
         for model in config.models
         for prompt in config.prompts
         for seed in config.seeds
     ]
-    assert len(set(ids(plan).values())) == len(plan.rows) == 18
+    assert len(set(ids(plan).values())) == len(plan.samples) == 18
     assert (plan.n_prompts, plan.n_seeds) == (3, 3)
     assert plan.comparisons == (("sdxl", "pixart"),)
     assert plan.warnings == ()
@@ -131,15 +133,16 @@ def test_variants_of_a_prompt_are_paired_by_the_prompt_before_their_suffix(study
     base = {"name": "base", "id": str(tiny_models.sdxl), "prompt_suffix": " in the style of Monet"}
     lora = {"lora": {"id": str(tiny_models.lora)}, "prompt_suffix": " in the style of TOK"}
     plan = make_plan(study(models=[base, {**base, **lora, "name": "lora"}]))
-    half = len(plan.rows) // 2
-    for one, other in zip(plan.rows[:half], plan.rows[half:], strict=True):
+    half = len(plan.samples) // 2
+    rows = plan.samples.to_pylist()
+    for one, other in zip(rows[:half], rows[half:], strict=True):
         assert one["prompt_id"] == other["prompt_id"]
         assert one["prompt"] == other["prompt"]
         assert one["seed"] == other["seed"]
         assert one["sample_id"] != other["sample_id"]
         assert one["prompt_sent"] == one["prompt"] + " in the style of Monet"
         assert other["prompt_sent"] == other["prompt"] + " in the style of TOK"
-    assert len({row["prompt_id"] for row in plan.rows}) == 3
+    assert len({row["prompt_id"] for row in plan.samples.to_pylist()}) == 3
 
 
 def test_two_entries_for_one_model_are_a_forgotten_key(study, tiny_models):
@@ -168,8 +171,8 @@ def test_a_duplicate_prompt_is_planned_once_with_a_warning(study):
 
 def test_hostile_prompts_are_only_text(study, hostile):
     plan = make_plan(study(prompts=hostile))
-    assert len(set(ids(plan).values())) == len(plan.rows) == 2 * 3 * len(hostile)
-    table = batches(plan.rows, study(), 0)
+    assert len(set(ids(plan).values())) == len(plan.samples) == 2 * 3 * len(hostile)
+    table = batches(plan.samples, study(), 0)
     assert table["prompt"].to_pylist()[::3][: len(hostile)] == hostile
 
 
@@ -202,7 +205,7 @@ def test_batches_are_neighbours_of_one_model_and_full(sizes, batch_size, part):
         for model, size in enumerate(sizes)
         for i in range(size)
     ]
-    table = batches(rows, config, part)
+    table = batches(pa.Table.from_pylist(rows, schema=schema.PLANNED), config, part)
     assert table.schema == schema.SAMPLES
     assert table["sample_id"].to_pylist() == [row["sample_id"] for row in rows]
     batch_ids = table["batch_id"].to_pylist()

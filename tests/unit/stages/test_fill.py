@@ -1,5 +1,6 @@
 """What is missing is decided by the files that are there, and by nothing else."""
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,7 +30,7 @@ ROWS = [
     for model, source in SOURCES.items()
     for seed in range(6)
 ]
-SAMPLES = batches(ROWS, CONFIG, 0)
+SAMPLES = batches(pa.Table.from_pylist(ROWS, schema=schema.PLANNED), CONFIG, 0)
 BATCHES = sorted(set(SAMPLES["batch_id"].to_pylist()))
 ALL_FILES = [
     name

@@ -67,7 +67,8 @@ class World:
                             "source": None,
                         }
                     )
-        self.samples = batches(rows, self.config, 0)
+        planned = pa.Table.from_pylist(rows, schema=schema.PLANNED)
+        self.samples = batches(planned, self.config, 0)
         for batch_id in self.samples["batch_id"].unique().to_pylist():
             self._write(batch_id)
 
