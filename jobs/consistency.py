@@ -35,11 +35,11 @@ def consistency(job: Job[Consistency]) -> str:
     if len(new):
         part = output.next_part()
         output.add_samples(batches(new, config, part), part)
-    samples = output.samples()
-    work = fill.missing(output, config, samples)
-    if work:
-        fill.fill(output, config, work, job.address, job.verbose)
+    work = fill.missing(output, config)
+    if work.parts:
+        fill.fill(output, config, work, address=job.address, verbose=job.verbose, tell=tell)
 
+    samples = output.samples()
     known = score.survey(output, samples)
     results, scores = study.evaluate(output, config, plan, samples, known)
     output.write_table("scores.parquet", scores)

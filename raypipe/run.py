@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import pyarrow as pa
@@ -18,6 +20,9 @@ from raypipe.settings import Consistency
 
 EXTENDABLE = {"models", "prompts", "seeds", "comparisons", "encoder"}
 """Keys under which a later config may ask for more; a further encoder comes behind the first."""
+
+GROUP = 2_000
+"""Samples in a row group of the plan: what one task of the cluster reads at a time."""
 
 FREE = {"pools", "output", "report", "prompt_column"}
 """Keys that change no picture and no number."""
@@ -107,6 +112,16 @@ class Run:
         ]
         return pa.concat_tables(parts) if parts else schema.SAMPLES.empty_table()
 
+    def plan_groups(self, columns: list[str]) -> Iterator[tuple[str, int, pa.Table]]:
+        """Some columns of the plan, a few thousand samples of whole batches at a time.
+
+        With the file and row group that they stand in, as `plan_batches` takes them.
+        """
+        for name in self.folder.names("samples"):
+            file = pq.ParquetFile(self.folder.open(f"samples/{name}"))
+            for group in range(file.num_row_groups):
+                yield name, group, file.read_row_group(group, columns=columns)
+
     def new_samples(self, wanted: pa.Table) -> pa.Table:
         """Those of the wanted samples (schema.PLANNED) that were not planned before.
 
@@ -125,7 +140,11 @@ class Run:
 
     def add_samples(self, samples: pa.Table, part: int) -> None:
         """Write a part of the plan; from here on it is fixed which samples share a batch."""
-        self.write_table(f"samples/{part:04d}.parquet", samples)
+        sink = pa.BufferOutputStream()
+        with pq.ParquetWriter(sink, schema.SAMPLES, compression="zstd") as writer:
+            for group in _groups(samples):
+                writer.write_table(group, row_group_size=len(group))
+        self.folder.write(f"samples/{part:04d}.parquet", sink.getvalue())
 
     def write_table(self, name: str, table: pa.Table) -> None:
         """Write a table as one Parquet file that appears whole or not at all."""
@@ -133,7 +152,7 @@ class Run:
 
     def finish(self, manifest: dict[str, Any]) -> None:
         """Write the manifest, last of all: its existence means that the run is complete."""
-        for below in ("", "samples", "images", "embeddings"):
+        for below in ("", "samples", "images", "embeddings", "metrics", "texts"):
             self.folder.clean(below)
         text = json.dumps(manifest, indent=2, allow_nan=False, ensure_ascii=False)
         self.folder.write("manifest.json", text.encode())
@@ -154,6 +173,34 @@ class Run:
             f"the weights or images of {', '.join(names)} are not those that {self.uri} was begun "
             "with; choose another output"
         )
+
+
+def plan_batches(uri: str, name: str, group: int, wanted: frozenset[str]) -> Iterator[pa.Table]:
+    """The wanted batches of one row group of a run's plan, one table each, in order."""
+    file = pq.ParquetFile(Folder(uri).open(f"samples/{name}"))
+    for batch_id, batch in split_batches(file.read_row_group(group)):
+        if batch_id in wanted:
+            yield batch
+
+
+def split_batches(samples: pa.Table) -> Iterator[tuple[str, pa.Table]]:
+    """(batch_id, its rows), in order; a batch's rows are neighbours."""
+    ids = samples["batch_id"].to_pylist()
+    edges = [i for i in range(len(ids)) if i == 0 or ids[i] != ids[i - 1]]
+    for start, end in pairwise([*edges, len(ids)]):
+        yield ids[start], samples.slice(start, end - start)
+
+
+def _groups(samples: pa.Table) -> Iterator[pa.Table]:
+    """Slices of whole batches, of GROUP samples or a little more."""
+    start = 0
+    while start < len(samples):
+        end = min(start + GROUP, len(samples))
+        ids = samples["batch_id"]
+        while end < len(samples) and ids[end] == ids[end - 1]:
+            end += 1
+        yield samples.slice(start, end - start)
+        start = end
 
 
 def _keys(samples: pa.Table) -> pa.ChunkedArray:

@@ -1,7 +1,6 @@
 """Stage: pictures to unit-length vectors, and how well each picture fits its prompt."""
 
 import re
-import threading
 
 import numpy as np
 import pyarrow as pa
@@ -10,6 +9,7 @@ import pyarrow.compute as pc
 from raypipe import schema
 from raypipe.settings import Encoder, Pool
 from raypipe.stages.images import decode
+from raypipe.stages.stage import Device
 
 
 class Embed:
@@ -18,11 +18,14 @@ class Embed:
     reads = ("image", "prompt", "status")
 
     def __init__(self, config: Encoder, pool: Pool, is_last: bool):
+        import torch
+
         from raypipe.models.encoder import LoadedEncoder
 
+        torch.set_num_threads(max(1, int(pool.cpus_per_actor)))
         self.drops = ("image",) if is_last else ()
         self._columns = columns(config)
-        self._lock = threading.Lock()
+        self.device = Device()
         self._encoder = LoadedEncoder(config, "cuda" if pool.gpus_per_actor else "cpu")
 
     def __call__(self, batch: pa.Table) -> pa.Table:
@@ -32,7 +35,7 @@ class Embed:
         if usable:
             pixels = [self._encoder.preprocess(decode(batch["image"][i].as_py())) for i in usable]
             prompts = batch["prompt"].to_pylist()
-            with self._lock:
+            with self.device:
                 embeddings_BD = self._encoder.images(pixels)
                 for i, embedding_D in zip(usable, embeddings_BD, strict=True):
                     vectors[i] = embedding_D

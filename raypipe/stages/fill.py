@@ -1,23 +1,35 @@
 """Makes whatever a run lacks: pictures, embeddings, or only embeddings of stored pictures."""
 
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
 
-import pyarrow as pa
-
-from raypipe.run import Run
+from raypipe.run import Run, plan_batches, split_batches
 from raypipe.settings import Consistency, Pool
 from raypipe.stages.embed import Embed, file_name, stored_embeddings
 from raypipe.stages.generate import Generate
 from raypipe.stages.images import stored_images
 from raypipe.stages.progress import Display
 from raypipe.stages.read import LoadImages, ReadImages
-from raypipe.stages.stage import Progress, Step, run_chain, start_ray
+from raypipe.stages.stage import Part, Step
 
-Work = dict[str, dict[str, pa.Table]]
-"""Per way of getting pictures (generate, read, load): batches by id that still need it."""
+WAYS = ("generate", "read", "load")
+"""How a batch gets its pictures: made, brought in, or read back from where the run keeps them."""
 
 
-def missing(run: Run, config: Consistency, samples: pa.Table) -> Work:
+@dataclass
+class Work:
+    """What a run lacks."""
+
+    parts: dict[str, list[Part]] = field(default_factory=dict)
+    """Per way of getting pictures, the batches that still need it."""
+
+    def samples(self, way: str) -> int:
+        """How many samples need this way."""
+        return sum(part.n_samples for part in self.parts[way])
+
+
+def missing(run: Run, config: Consistency) -> Work:
     """Whole batches that lack a file, by what they need. Half-made batches are made again.
 
     A plain comparison of the plan with the files that are there: a file appears whole or not at
@@ -25,44 +37,71 @@ def missing(run: Run, config: Consistency, samples: pa.Table) -> Work:
     """
     images = set(run.folder.names("images"))
     embeddings = {f"embeddings/{name}" for name in run.folder.names("embeddings")}
-    work: Work = {"generate": {}, "read": {}, "load": {}}
-    for batch_id, batch in _batches(samples):
-        names = [file_name(encoder, batch_id) for encoder in config.encoder]
-        if f"{batch_id}.parquet" not in images:
-            way = "generate" if batch["source"][0].as_py() is None else "read"
-            work[way][batch_id] = batch
-        elif not all(name in embeddings for name in names):
-            work["load"][batch_id] = batch
-    return {way: batches for way, batches in work.items() if batches}
+    work = Work()
+    for name, group, samples in run.plan_groups(["batch_id", "source"]):
+        found: dict[str, dict[str, int]] = {way: {} for way in WAYS}
+        for batch_id, batch in split_batches(samples):
+            files = [file_name(encoder, batch_id) for encoder in config.encoder]
+            if f"{batch_id}.parquet" not in images:
+                way = "generate" if batch["source"][0].as_py() is None else "read"
+                found[way][batch_id] = len(batch)
+            elif not embeddings.issuperset(files):
+                found["load"][batch_id] = len(batch)
+        for way, batches in found.items():
+            if batches:
+                read = partial(plan_batches, run.uri, name, group, frozenset(batches))
+                part = Part(len(batches), sum(batches.values()), read)
+                work.parts.setdefault(way, []).append(part)
+    return work
 
 
-def fill(run: Run, config: Consistency, work: Work, address: str | None, verbose: bool) -> None:
+def fill(
+    run: Run,
+    config: Consistency,
+    work: Work,
+    *,
+    address: str | None,
+    verbose: bool,
+    tell: Callable[[str], None],
+) -> None:
     """Do the missing work on Ray."""
-    pools = [_pool(config, way) for way in work] + [config.pools.embed] * len(config.encoder)
-    start_ray(address, verbose, pools)
+    from raypipe.stages import cluster
+
+    chains = [_pools(config, way) for way in work.parts]
+    for warning in cluster.connect(address, verbose, chains):
+        tell(f"warning: {warning}")
+    work_through(run, [(work.parts[way], _steps(run, config, way)) for way in work.parts])
+
+
+def work_through(run: Run, chains: list[tuple[list[Part], list[Step]]]) -> None:
+    """Send each chain's parts through its steps, one chain after the other; then leave Ray."""
     import ray
 
-    progress = ray.remote(Progress).options(num_cpus=0).remote()
+    from raypipe.stages.chain import run_chain
+    from raypipe.stages.monitor import Monitor, Recorder
+
+    here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
+        ray.get_runtime_context().get_node_id(), soft=False
+    )  # beside the driver: a node that is lost later takes no count with it
+    monitor = (
+        ray.remote(Monitor)
+        .options(num_cpus=0, scheduling_strategy=here, max_concurrency=1)
+        .remote()
+    )
     totals: dict[str, int] = {}
-    for way, batches in work.items():
-        totals[way] = sum(map(len, batches.values()))
-    totals["embed"] = sum(totals.values())
+    for parts, steps in chains:
+        for step in steps:
+            n = sum(part.n_samples for part in parts)
+            totals[step.name] = totals.get(step.name, 0) + n
     try:
-        with Display(totals, lambda: ray.get(progress.counts.remote())):
-            for way, batches in work.items():
-                run_chain(batches, _steps(run, config, way), progress)
+        with (
+            Recorder(run.folder, totals, lambda: ray.get(monitor.state.remote())),
+            Display(totals, lambda: ray.get(monitor.counts.remote())),
+        ):
+            for parts, steps in chains:
+                run_chain(parts, steps, monitor)
     finally:
         ray.shutdown()
-
-
-def _batches(samples: pa.Table):
-    """(batch_id, its samples) in the order of the plan; a batch's rows are neighbours."""
-    ids = samples["batch_id"].to_pylist()
-    start = 0
-    for end in range(1, len(ids) + 1):
-        if end == len(ids) or ids[end] != ids[start]:
-            yield ids[start], samples.slice(start, end - start)
-            start = end
 
 
 def _steps(run: Run, config: Consistency, way: str) -> list[Step]:
@@ -91,3 +130,9 @@ def _steps(run: Run, config: Consistency, way: str) -> list[Step]:
 
 def _pool(config: Consistency, way: str) -> Pool:
     return config.pools.generate if way == "generate" else config.pools.read
+
+
+def _pools(config: Consistency, way: str) -> list[tuple[str, Pool]]:
+    """The pools that live while this chain works, with their config keys."""
+    first = "generate" if way == "generate" else "read"
+    return [(first, _pool(config, way))] + [("embed", config.pools.embed)] * len(config.encoder)

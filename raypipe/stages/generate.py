@@ -1,6 +1,5 @@
 """Stage: prompts and seeds to pictures."""
 
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -8,6 +7,7 @@ import pyarrow as pa
 
 from raypipe.settings import Consistency
 from raypipe.stages.images import Encoded, encode, image_columns
+from raypipe.stages.stage import Device
 
 if TYPE_CHECKING:
     from raypipe.models.diffusion import Generator
@@ -23,16 +23,19 @@ class Generate:
     drops = ("prompt_sent", "source", "width", "height", "device")
 
     def __init__(self, config: Consistency):
+        import torch
+
+        torch.set_num_threads(max(1, int(config.pools.generate.cpus_per_actor)))
+        self.device = Device()
         self._config = config
-        self._device = "cuda" if config.pools.generate.gpus_per_actor else "cpu"
-        self._lock = threading.Lock()
+        self._kind = "cuda" if config.pools.generate.gpus_per_actor else "cpu"
         self._encoders = ThreadPoolExecutor(max(1, int(config.pools.generate.cpus_per_actor)))
         self._model_name = ""
         self._generator: Generator | None = None
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         prompts, seeds = batch["prompt_sent"].to_pylist(), batch["seed"].to_pylist()
-        with self._lock:
+        with self.device:
             generator = self._hold(batch["model"][0].as_py())
             made = generator(prompts, seeds)
             cut_off = {prompt: generator.truncated(prompt) for prompt in set(prompts)}
@@ -53,6 +56,6 @@ class Generate:
         if name != self._model_name or self._generator is None:
             self._generator, self._model_name = None, ""
             model = next(model for model in self._config.models if model.name == name)
-            self._generator = Generator(model, self._config.sampler_of(model), self._device)
+            self._generator = Generator(model, self._config.sampler_of(model), self._kind)
             self._model_name = name
         return self._generator

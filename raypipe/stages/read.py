@@ -1,6 +1,5 @@
 """Stages: pictures that exist, from somewhere else or from an earlier part of this run."""
 
-import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
@@ -11,6 +10,7 @@ from raypipe import existing
 from raypipe.files import Folder, open_uri
 from raypipe.settings import Images
 from raypipe.stages.images import image_columns, inspect
+from raypipe.stages.stage import Device
 
 READERS = 8
 """Files fetched at once: most of the time goes to waiting for the storage."""
@@ -24,28 +24,27 @@ class ReadImages:
 
     def __init__(self, images: Images):
         self._images = images
-        self._lock = threading.Lock()
+        self.device = Device()
         self._dataset = None
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         sources = batch["source"].to_pylist()
-        if self._images.folder is not None:
-            with ThreadPoolExecutor(READERS) as pool:
-                data = list(pool.map(_read_file, sources))
-        elif self._images.parquet is not None:
-            data = _read_parquet(self._images.parquet, sources)
-        else:
-            data = self._read_dataset(sources)
+        with self.device:
+            data = self._read(sources)
         return image_columns([inspect(item) for item in data], [False] * len(data), None)
 
-    def _read_dataset(self, sources: list[str]) -> list[bytes | None]:
-        with self._lock:
-            if self._dataset is None:
-                images = self._images
-                self._dataset = existing.open_dataset(
-                    str(images.huggingface), images.revision, images.split
-                )
-            rows = [self._dataset[int(s)]["image"] if s else None for s in sources]
+    def _read(self, sources: list[str]) -> list[bytes | None]:
+        if self._images.folder is not None:
+            with ThreadPoolExecutor(READERS) as pool:
+                return list(pool.map(_read_file, sources))
+        if self._images.parquet is not None:
+            return _read_parquet(self._images.parquet, sources)
+        if self._dataset is None:
+            images = self._images
+            self._dataset = existing.open_dataset(
+                str(images.huggingface), images.revision, images.split
+            )
+        rows = [self._dataset[int(s)]["image"] if s else None for s in sources]
         return [_dataset_bytes(row) for row in rows]
 
 
@@ -57,10 +56,12 @@ class LoadImages:
 
     def __init__(self, uri: str):
         self._folder = Folder(uri)
+        self.device = Device()
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         name = f"images/{batch['batch_id'][0].as_py()}.parquet"
-        return pq.read_table(self._folder.open(name), columns=["image", "status"])
+        with self.device:
+            return pq.read_table(self._folder.open(name), columns=["image", "status"])
 
 
 def _read_file(source: str) -> bytes | None:

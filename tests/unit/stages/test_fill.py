@@ -1,6 +1,7 @@
 """What is missing is decided by the files that are there, and by nothing else."""
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -44,10 +45,11 @@ ALL_FILES = [
 
 @pytest.fixture(scope="module")
 def run_with(tmp_path_factory):
-    """Makes a run directory that holds these files."""
+    """Makes a run directory that holds the plan and these files."""
 
     def make(files):
         run = Run(str(tmp_path_factory.mktemp("run")))
+        run.add_samples(SAMPLES, 0)
         for name in files:
             run.folder.write(name, b"")
         return run
@@ -60,37 +62,59 @@ def test_there_are_batches_of_both_kinds():
     assert len(set(ALL_FILES)) == 5 * 3
 
 
+def batches_of(work, way):
+    """The batches that need this way, as a worker would read them."""
+    return [batch for part in work.parts.get(way, []) for batch in part.read()]
+
+
 @given(present=st.sets(st.sampled_from(ALL_FILES)))
 def test_exactly_the_batches_that_lack_a_file_are_missing(run_with, present):
-    work = missing(run_with(present), CONFIG, SAMPLES)
-    expected: dict[str, set[str]] = {"generate": set(), "read": set(), "load": set()}
+    work = missing(run_with(present), CONFIG)
+    expected: dict[str, list[str]] = {}
     for batch_id in BATCHES:
         images, *embeddings = (name for name in ALL_FILES if batch_id in name)
         if images not in present:
-            expected["read" if batch_id in BATCHES[3:] else "generate"].add(batch_id)
+            way = "read" if batch_id in BATCHES[3:] else "generate"
+            expected.setdefault(way, []).append(batch_id)
         elif not present.issuperset(embeddings):
-            expected["load"].add(batch_id)
-    assert {way: set(found) for way, found in work.items()} == {
-        way: wanted for way, wanted in expected.items() if wanted
-    }
-    for found in work.values():
-        for batch_id, batch in found.items():
-            ids = [s["sample_id"] for s in SAMPLES.to_pylist() if s["batch_id"] == batch_id]
-            assert batch["sample_id"].to_pylist() == ids  # whole batches, in order
+            expected.setdefault("load", []).append(batch_id)
+    assert work.parts.keys() == expected.keys()
+    for way, batch_ids in expected.items():
+        found = batches_of(work, way)
+        for batch_id, batch in zip(batch_ids, found, strict=True):
+            mine = SAMPLES.filter(pc.equal(SAMPLES["batch_id"], batch_id))
+            assert batch.equals(mine)  # whole batches, in order
+        assert sum(part.n_batches for part in work.parts[way]) == len(found)
+        assert work.samples(way) == sum(map(len, found))
 
 
-def test_a_half_written_file_does_not_count(run_with, tmp_path):
+def test_a_half_written_file_does_not_count(run_with):
     run = run_with(ALL_FILES)
-    assert missing(run, CONFIG, SAMPLES) == {}
+    assert missing(run, CONFIG).parts == {}
     run.folder.delete(ALL_FILES[0])
     run.folder.write(ALL_FILES[0] + ".0a1b2c3d.partial", b"half")
-    assert {way: list(found) for way, found in missing(run, CONFIG, SAMPLES).items()} == {
-        "generate": BATCHES[:1]
-    }
+    work = missing(run, CONFIG)
+    assert [set(b["batch_id"].to_pylist()) for b in batches_of(work, "generate")] == [{BATCHES[0]}]
+    assert work.parts.keys() == {"generate"}
 
 
 def test_files_of_other_encoders_or_strangers_do_not_count(run_with):
     run = run_with([name for name in ALL_FILES if "/two-openai." not in name])
     run.folder.write(f"embeddings/three.{BATCHES[0]}.parquet", b"")
     run.folder.write("images/notes.txt", b"")
-    assert set(missing(run, CONFIG, SAMPLES)["load"]) == set(BATCHES)
+    found = batches_of(missing(run, CONFIG), "load")
+    assert [batch["batch_id"][0].as_py() for batch in found] == BATCHES
+
+
+@pytest.mark.parametrize("group", [1, 4, 5, 1000])
+def test_the_plan_is_read_in_groups_of_whole_batches(run_with, monkeypatch, group):
+    monkeypatch.setattr("raypipe.run.GROUP", group)
+    run = run_with([])
+    assert run.samples().equals(SAMPLES)
+    groups = list(run.plan_groups(["batch_id", "source"]))
+    assert len(groups) == {1: 5, 4: 3, 5: 2, 1000: 1}[group]
+    ids = [set(table["batch_id"].to_pylist()) for _, _, table in groups]
+    assert sum(map(len, ids)) == len(set().union(*ids)) == len(BATCHES)  # none in two groups
+    work = missing(run, CONFIG)
+    found = batches_of(work, "generate") + batches_of(work, "read")
+    assert [batch["batch_id"][0].as_py() for batch in found] == BATCHES

@@ -1,0 +1,191 @@
+"""Connecting to Ray, and refusing at once what the cluster can never do."""
+
+import contextlib
+import os
+import platform
+import socket
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from raypipe import __version__
+from raypipe.errors import UserError
+from raypipe.settings import Pool
+
+ANSWER_S = 10.0
+"""How long a cluster may take to accept a connection."""
+
+Chain = list[tuple[str, Pool]]
+"""The pools that live at the same time, each with its key under `pools`."""
+
+
+def connect(address: str | None, verbose: bool, chains: list[Chain]) -> list[str]:
+    """Connect to a cluster, or start a local Ray with room for the smallest pools.
+
+    Returns warnings. UserError where the cluster does not answer, does not fit this driver, or can
+    never give what the pools ask for.
+    """
+    if not verbose:
+        os.environ.setdefault("RAY_DATA_LOG_LEVEL", "ERROR")
+        os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    import ray
+
+    arguments: dict[str, Any] = {
+        "logging_level": "INFO" if verbose else "ERROR",
+        "log_to_driver": verbose,
+    }
+    address = address or os.environ.get("RAY_ADDRESS")
+    if address:
+        _check_answers(address)
+        arguments["address"] = address
+    else:
+        arguments["num_cpus"] = max(os.cpu_count() or 1, int(_needed(chains, "CPU")) + 1)
+        arguments["include_dashboard"] = False
+    try:
+        with contextlib.nullcontext() if verbose else _silent_stderr():
+            ray.init(**arguments)
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        if not address:
+            raise
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"no Ray cluster can be used at {address}: {reason}") from None
+    try:
+        if address:
+            _check_version()
+        return check_pools(chains, _capacity(ray), may_grow=bool(address) and _limit(ray) is None)
+    except UserError:
+        ray.shutdown()
+        raise
+
+
+def check_pools(chains: list[Chain], capacity: list[dict[str, float]], may_grow: bool) -> list[str]:
+    """Compare what the pools ask for with what the cluster can give, now or when it has grown.
+
+    capacity: resources of every node that there is or can be. may_grow: whether nodes may join
+    that are not in it: then a pool's largest size is only warned of, which this returns.
+    """
+    warnings = []
+    for kind in ("GPU", "CPU"):
+        given = sum(node.get(kind, 0.0) for node in capacity)
+        for chain in chains:
+            needed = _needed([chain], kind)
+            if needed > given:
+                _refuse_smallest(chain, kind, needed, given)
+            for name, pool in chain:
+                each = _each(pool, kind)
+                largest = max((node.get(kind, 0.0) for node in capacity), default=0.0)
+                if each > largest:
+                    raise UserError(
+                        f"an actor must fit on one node, but pools.{name} asks for {each:g} {kind} "
+                        f"an actor and the largest node has {largest:g}"
+                    )
+                if each * pool.max > given:
+                    told = (
+                        f"pools.{name}.max = {pool.max} asks for {each * pool.max:g} {kind}, the "
+                        f"cluster can give {given:g}"
+                    )
+                    if not may_grow:
+                        raise UserError(f"{told}; set pools.{name}.max={int(given / each)}")
+                    warnings.append(f"{told} until nodes join")
+    return list(dict.fromkeys(warnings))
+
+
+def _refuse_smallest(chain: Chain, kind: str, needed: float, given: float) -> None:
+    asking = [(name, pool) for name, pool in chain if _each(pool, kind)]
+    told = " + ".join(f"{name} {pool.min} × {_each(pool, kind):g}" for name, pool in asking)
+    if kind == "GPU" and not given:
+        raise UserError(
+            f"the pools ask for GPUs ({told}), but the cluster has none and cannot add any; "
+            + " ".join(f"pools.{name}.gpus_per_actor=0" for name, _ in asking)
+            + " runs them on CPUs"
+        )
+    raise UserError(
+        f"the pools' smallest size needs {needed:g} {kind} ({told}), the cluster can give {given:g}"
+    )
+
+
+def _needed(chains: list[Chain], kind: str) -> float:
+    """The most of a resource that the smallest pools of any chain hold at once."""
+    return max(
+        (sum(pool.min * _each(pool, kind) for _, pool in chain) for chain in chains),
+        default=0.0,
+    )
+
+
+def _each(pool: Pool, kind: str) -> float:
+    return pool.gpus_per_actor if kind == "GPU" else pool.cpus_per_actor
+
+
+def _capacity(ray: Any) -> list[dict[str, float]]:
+    """Resources of the nodes that there are, or, with an autoscaler, that there can be."""
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return _limit(ray) or alive
+
+
+def _limit(ray: Any) -> list[dict[str, float]] | None:
+    """Resources of every node that the autoscaler may start; None without one, or without limit."""
+    config = ray._private.state.state.get_cluster_config()
+    if config is None or not config.node_group_configs:
+        return None
+    nodes: list[dict[str, float]] = []
+    for group in config.node_group_configs:
+        if group.max_count < 0:
+            return None
+        nodes += [dict(group.resources)] * max(group.max_count, group.min_count)
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return nodes + [resources for resources in alive if "node:__internal_head__" in resources]
+
+
+def _check_answers(address: str) -> None:
+    """UserError at once for an address that nothing answers at, which Ray waits for."""
+    if address in ("auto", "local"):
+        return
+    host, _, port = address.rpartition(":")
+    if address.startswith("ray://") or not host or not port.isdecimal():
+        raise UserError(
+            "a cluster's address must be HOST:PORT of its head, or auto on one of its nodes, got "
+            f"{address}; from elsewhere, use `ray job submit`"
+        )
+    try:
+        socket.create_connection((host, int(port)), timeout=ANSWER_S).close()
+    except OSError as error:
+        raise UserError(f"no Ray cluster answers at {address}: {error}") from None
+
+
+def _check_version() -> None:
+    """UserError unless workers have the raypipe that this driver has."""
+    import ray
+
+    def installed() -> str:  # nested, so that it is sent whole and not by the package's name
+        import raypipe
+
+        return str(raypipe.__version__)
+
+    try:
+        found = ray.get(ray.remote(installed).options(num_cpus=0).remote())
+    except ray.exceptions.RayTaskError as error:
+        reason = str(error.cause or error).splitlines()[-1]
+        raise UserError(
+            f"the cluster must have raypipe {__version__} installed, or get it with "
+            f"`ray job submit --working-dir .`: {reason}"
+        ) from None
+    if found != __version__:
+        raise UserError(
+            f"driver and cluster must have the same raypipe, but here is {__version__} and there "
+            f"{found} (Python {platform.python_version()})"
+        )
+
+
+@contextlib.contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """Ray's C++ core announces its log level on stderr, past Python; errors come as exceptions."""
+    sys.stderr.flush()
+    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nothing, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nothing)

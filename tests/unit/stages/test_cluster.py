@@ -1,0 +1,95 @@
+"""What a cluster can never do is refused at once; a cluster that does not answer, soon."""
+
+import socket
+
+import pytest
+
+from raypipe.errors import UserError
+from raypipe.settings import Pool
+from raypipe.stages import cluster
+from raypipe.stages.cluster import check_pools
+
+GPU_NODE = {"CPU": 8.0, "GPU": 1.0}
+CPU_NODE = {"CPU": 4.0}
+
+
+def chain(**pools):
+    return [[(name, Pool(**pool)) for name, pool in pools.items()]]
+
+
+def refusal(chains, nodes, may_grow=False) -> str:
+    with pytest.raises(UserError) as caught:
+        check_pools(chains, nodes, may_grow)
+    return str(caught.value)
+
+
+def test_what_fits_is_taken_without_a_word():
+    chains = chain(
+        generate={"min": 1, "max": 2, "gpus_per_actor": 0.9, "cpus_per_actor": 2},
+        embed={"max": 2, "gpus_per_actor": 0.1},
+    )
+    assert check_pools(chains, [GPU_NODE, GPU_NODE, CPU_NODE], may_grow=False) == []
+
+
+def test_a_gpu_pool_on_a_cluster_without_gpus():
+    told = refusal(chain(generate={"gpus_per_actor": 0.5}, embed={}), [CPU_NODE], may_grow=True)
+    assert told.startswith("the pools ask for GPUs (generate 1 × 0.5), but the cluster has none")
+    assert "pools.generate.gpus_per_actor=0" in told
+
+
+def test_pools_that_live_together_must_fit_together():
+    both = chain(generate={"cpus_per_actor": 3}, embed={"cpus_per_actor": 2})
+    told = refusal(both, [CPU_NODE], may_grow=True)
+    assert told == (
+        "the pools' smallest size needs 5 CPU (generate 1 × 3 + embed 1 × 2), the cluster can give 4"
+    )
+    one_after_the_other = [[part] for part in both[0]]
+    assert check_pools(one_after_the_other, [CPU_NODE], may_grow=True) == []
+
+
+def test_an_actor_must_fit_on_one_node():
+    told = refusal(chain(generate={"cpus_per_actor": 6}), [CPU_NODE, CPU_NODE])
+    assert told.startswith("an actor must fit on one node, but pools.generate asks for 6 CPU")
+    assert told.endswith("the largest node has 4")
+
+
+def test_a_pool_that_can_never_grow_to_its_largest_size():
+    wide = chain(generate={"max": 8, "gpus_per_actor": 0.9})
+    told = refusal(wide, [GPU_NODE, GPU_NODE])
+    assert told == (
+        "pools.generate.max = 8 asks for 7.2 GPU, the cluster can give 2; set pools.generate.max=2"
+    )
+    warnings = check_pools(wide, [GPU_NODE, GPU_NODE], may_grow=True)
+    assert warnings == [
+        "pools.generate.max = 8 asks for 7.2 GPU, the cluster can give 2 until nodes join"
+    ]
+
+
+@pytest.mark.parametrize("address", ["ray://10.0.0.1:10001", "somewhere", "host:port", ""])
+def test_an_address_that_is_none(address):
+    with pytest.raises(UserError, match=r"address must be HOST:PORT of its head, or auto"):
+        cluster._check_answers(address)
+
+
+def test_a_port_that_nothing_listens_at():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with pytest.raises(UserError, match=rf"no Ray cluster answers at 127.0.0.1:{port}: .*refused"):
+        cluster._check_answers(f"127.0.0.1:{port}")
+
+
+def test_a_cluster_that_takes_the_call_and_says_nothing(monkeypatch):
+    monkeypatch.setattr(cluster, "ANSWER_S", 0.2)
+    with socket.socket() as full:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        address = full.getsockname()
+        waiting = [socket.socket() for _ in range(4)]  # fill its queue, so that it takes no more
+        for one in waiting:
+            one.setblocking(False)
+            one.connect_ex(address)
+        with pytest.raises(UserError, match=r"no Ray cluster answers at .*: timed out"):
+            cluster._check_answers(f"127.0.0.1:{address[1]}")
+        for one in waiting:
+            one.close()
