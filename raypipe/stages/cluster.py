@@ -15,6 +15,12 @@ from raypipe.settings import Pool
 ANSWER_S = 10.0
 """How long a cluster may take to accept a connection."""
 
+HTTP2_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+"""How a client of gRPC, which a Ray cluster speaks, begins (RFC 9113, section 3.4)."""
+
+HTTP2_SETTINGS = b"\x04"
+"""Type of the frame that a server must begin with."""
+
 Chain = list[tuple[str, Pool]]
 """The pools that live at the same time, each with its key under `pools`."""
 
@@ -91,6 +97,19 @@ def check_pools(chains: list[Chain], capacity: list[dict[str, float]], may_grow:
     return list(dict.fromkeys(warnings))
 
 
+def object_store_mib() -> float | None:
+    """What the object stores of all nodes hold; None where Ray does not tell."""
+    import ray
+    from ray._private.internal_api import get_memory_info_reply, get_state_from_address
+
+    try:
+        state = get_state_from_address(ray.get_runtime_context().gcs_address)
+        held = get_memory_info_reply(state).store_stats.object_store_bytes_used
+    except Exception:  # of a private interface: a figure less, and nothing else
+        return None
+    return round(held / 2**20, 1)
+
+
 def _refuse_smallest(chain: Chain, kind: str, needed: float, given: float) -> None:
     asking = [(name, pool) for name, pool in chain if _each(pool, kind)]
     told = " + ".join(f"{name} {pool.min} × {_each(pool, kind):g}" for name, pool in asking)
@@ -139,7 +158,7 @@ def _limit(ray: Any) -> list[dict[str, float]] | None:
 
 def _check_answers(address: str) -> None:
     """UserError at once for an address that nothing answers at, which Ray waits for."""
-    if address in ("auto", "local"):
+    if address in ("auto", "local") or os.environ.get("RAY_USE_TLS") == "1":
         return
     host, _, port = address.rpartition(":")
     if address.startswith("ray://") or not host or not port.isdecimal():
@@ -148,9 +167,13 @@ def _check_answers(address: str) -> None:
             f"{address}; from elsewhere, use `ray job submit`"
         )
     try:
-        socket.create_connection((host, int(port)), timeout=ANSWER_S).close()
+        with socket.create_connection((host, int(port)), timeout=ANSWER_S) as connection:
+            connection.sendall(HTTP2_HELLO)
+            answer = connection.recv(9, socket.MSG_WAITALL)
     except OSError as error:
         raise UserError(f"no Ray cluster answers at {address}: {error}") from None
+    if answer[3:4] != HTTP2_SETTINGS:
+        raise UserError(f"no Ray cluster answers at {address}: it is something else")
 
 
 def _check_version() -> None:

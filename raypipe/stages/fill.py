@@ -78,6 +78,7 @@ def work_through(run: Run, chains: list[tuple[list[Part], list[Step]]]) -> None:
     import ray
 
     from raypipe.stages.chain import run_chain
+    from raypipe.stages.cluster import object_store_mib
     from raypipe.stages.monitor import Monitor, Recorder
 
     here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
@@ -95,7 +96,7 @@ def work_through(run: Run, chains: list[tuple[list[Part], list[Step]]]) -> None:
             totals[step.name] = totals.get(step.name, 0) + n
     try:
         with (
-            Recorder(run.folder, totals, lambda: ray.get(monitor.state.remote())),
+            Recorder(run.folder, totals, lambda: ray.get(monitor.state.remote()), object_store_mib),
             Display(totals, lambda: ray.get(monitor.counts.remote())),
         ):
             for parts, steps in chains:

@@ -98,8 +98,10 @@ class Recorder:
         folder: Folder,
         totals: dict[str, int],
         state: Callable[[], dict[str, dict[str, float]]],
+        object_store_mib: Callable[[], float | None],
     ):
         self._folder, self._totals, self._state = folder, totals, state
+        self._object_store_mib = object_store_mib
         self._name = f"metrics/{len(folder.names('metrics')):04d}.jsonl"
         self._lines: list[str] = []
         self._started = self._last_time = time.monotonic()
@@ -167,6 +169,7 @@ class Recorder:
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "elapsed_s": round(now - self._started, 1),
             "driver_peak_mib": round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1),
+            "object_store_mib": self._object_store_mib(),
             "steps": steps,
         }
 

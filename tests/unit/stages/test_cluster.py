@@ -1,6 +1,8 @@
 """What a cluster can never do is refused at once; a cluster that does not answer, soon."""
 
 import socket
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 import pytest
 
@@ -41,7 +43,8 @@ def test_pools_that_live_together_must_fit_together():
     both = chain(generate={"cpus_per_actor": 3}, embed={"cpus_per_actor": 2})
     told = refusal(both, [CPU_NODE], may_grow=True)
     assert told == (
-        "the pools' smallest size needs 5 CPU (generate 1 × 3 + embed 1 × 2), the cluster can give 4"
+        "the pools' smallest size needs 5 CPU (generate 1 × 3 + embed 1 × 2), "
+        "the cluster can give 4"
     )
     one_after_the_other = [[part] for part in both[0]]
     assert check_pools(one_after_the_other, [CPU_NODE], may_grow=True) == []
@@ -79,17 +82,18 @@ def test_a_port_that_nothing_listens_at():
         cluster._check_answers(f"127.0.0.1:{port}")
 
 
+def test_a_server_of_something_else():
+    with ThreadingHTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(UserError, match="it is something else"):
+            cluster._check_answers(f"127.0.0.1:{server.server_port}")
+        server.shutdown()
+
+
 def test_a_cluster_that_takes_the_call_and_says_nothing(monkeypatch):
     monkeypatch.setattr(cluster, "ANSWER_S", 0.2)
-    with socket.socket() as full:
-        full.bind(("127.0.0.1", 0))
-        full.listen(0)
-        address = full.getsockname()
-        waiting = [socket.socket() for _ in range(4)]  # fill its queue, so that it takes no more
-        for one in waiting:
-            one.setblocking(False)
-            one.connect_ex(address)
+    with socket.socket() as stopped:
+        stopped.bind(("127.0.0.1", 0))
+        stopped.listen()
         with pytest.raises(UserError, match=r"no Ray cluster answers at .*: timed out"):
-            cluster._check_answers(f"127.0.0.1:{address[1]}")
-        for one in waiting:
-            one.close()
+            cluster._check_answers(f"127.0.0.1:{stopped.getsockname()[1]}")

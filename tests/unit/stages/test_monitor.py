@@ -60,7 +60,7 @@ def test_metrics_are_rates_since_the_line_before(tmp_path, gauges, monkeypatch):
     monkeypatch.setattr(monitor, "RECORD_S", 0.05)
     heard = Monitor()
     heard.beat("w1", "generate", 0.0)
-    with Recorder(Folder(str(tmp_path)), {"generate": 40, "embed": 40}, heard.state):
+    with Recorder(Folder(str(tmp_path)), {"generate": 40, "embed": 40}, heard.state, lambda: 2.5):
         heard.add("generate", "b1", 10, 2)
         heard.add("embed", "b0", 4, 0)
         while not (tmp_path / "metrics" / "0000.jsonl").exists():
@@ -75,6 +75,7 @@ def test_metrics_are_rates_since_the_line_before(tmp_path, gauges, monkeypatch):
     assert first["generate"]["per_s"] > 0
     assert last["generate"]["per_s"] == 0  # nothing more since
     assert lines[0]["driver_peak_mib"] > 10
+    assert lines[0]["object_store_mib"] == 2.5
     assert gauges["done", "generate"] == 10
 
 
@@ -85,7 +86,7 @@ def test_a_busy_share_is_of_the_workers_that_live(tmp_path, gauges):
             {"generate": {"done": 5, "busy_s": 10.0 + 1e-3, "workers": 2}},
         ]
     )
-    recorder = Recorder(Folder(str(tmp_path)), {"generate": 5}, lambda: next(states))
+    recorder = Recorder(Folder(str(tmp_path)), {"generate": 5}, lambda: next(states), lambda: None)
     recorder._record()
     started = time.monotonic()
     time.sleep(0.01)
@@ -98,13 +99,13 @@ def test_a_busy_share_is_of_the_workers_that_live(tmp_path, gauges):
 
 def test_each_session_of_a_run_has_its_own_file(tmp_path, gauges):
     for name in ("0000.jsonl", "0001.jsonl"):
-        with Recorder(Folder(str(tmp_path)), {"generate": 1}, dict):
+        with Recorder(Folder(str(tmp_path)), {"generate": 1}, dict, lambda: None):
             pass
         assert (tmp_path / "metrics" / name).exists()
 
 
 def test_a_full_disk_does_not_stop_the_recorder(gauges):
-    with Recorder(Folder("/proc/raypipe"), {"generate": 1}, dict):
+    with Recorder(Folder("/proc/raypipe"), {"generate": 1}, dict, lambda: None):
         pass
 
 

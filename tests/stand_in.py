@@ -1,0 +1,113 @@
+"""The main job with stages that sleep like a GPU instead of computing: for faults and for scale.
+
+`python tests/stand_in.py CONFIG ...` is jobs/consistency.py, from the plan to the report, but for
+the two stages: pictures are drawn by sample id from a few hundred encoded ones, so that their bytes
+are real and the same in every run; vectors come out of the sample id as well. Environment:
+STAND_IN_SECONDS a batch (0.1), STAND_IN_SIDE of the pictures in pixels (48), and STAND_IN_LOG, a
+folder where every actor notes when it worked.
+"""
+
+import os
+import sys
+import time
+import uuid
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+ROOT = Path(__file__).parents[1]
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))
+
+from jobs.consistency import consistency  # noqa: E402
+from raypipe import job  # noqa: E402
+from raypipe.run import Run  # noqa: E402
+from raypipe.settings import Consistency, Storage  # noqa: E402
+from raypipe.stages import fill  # noqa: E402
+from raypipe.stages.embed import columns, file_name, stored_embeddings  # noqa: E402
+from raypipe.stages.images import Encoded, encode, image_columns, stored_images  # noqa: E402
+from raypipe.stages.stage import Device, Step  # noqa: E402
+
+PICTURES, DIM = 300, 512
+
+
+class SleepingGenerator:
+    """Holds its device for a while, and answers with pictures that were encoded before."""
+
+    reads = ("sample_id", "seed")
+    drops = ("prompt_sent", "source", "width", "height", "device")
+
+    def __init__(self, seconds: float, side: int, log: str | None):
+        self.device = Device()
+        self._seconds, self._side = seconds, side
+        self._pictures: dict[int, Encoded] = {}
+        self._log = Path(log) / uuid.uuid4().hex if log else None
+
+    def _picture(self, sample_id: str) -> Encoded:
+        """One of the pictures, encoded when it is first drawn."""
+        index = int(sample_id, 16) % PICTURES
+        if index not in self._pictures:
+            noise = np.random.default_rng(index).random((self._side, self._side, 3), np.float32)
+            self._pictures[index] = encode(noise, Storage())
+        return self._pictures[index]
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        with self.device:
+            started = time.time()
+            time.sleep(self._seconds)
+            if self._log:
+                with self._log.open("a") as log:
+                    log.write(f"{started} {time.time()}\n")
+        made = [self._picture(sample_id) for sample_id in batch["sample_id"].to_pylist()]
+        return image_columns(made, [False] * len(made), "simulated")
+
+
+class InstantEncoder:
+    """A unit vector for each picture, out of its sample's id."""
+
+    reads = ("sample_id",)
+    drops = ("image",)
+
+    def __init__(self, names: tuple[str, str]):
+        self.device = Device()
+        self._names = names
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        with self.device:
+            seeds = [int(i[:8], 16) for i in batch["sample_id"].to_pylist()]
+            vectors = [np.random.default_rng(s).normal(1, 1, DIM).astype(np.float32) for s in seeds]
+            vectors = [vector / np.linalg.norm(vector) for vector in vectors]
+        embedding, clip_score = self._names
+        return pa.table(
+            {
+                embedding: pa.array(vectors, pa.list_(pa.float32())),
+                clip_score: pa.nulls(len(batch), pa.float32()),
+            }
+        )
+
+
+def steps(run: Run, config: Consistency, way: str) -> list[Step]:
+    """In place of raypipe.stages.fill._steps."""
+    if way != "generate":
+        return real_steps(run, config, way)
+    seconds = float(os.environ.get("STAND_IN_SECONDS", "0.1"))
+    side = int(os.environ.get("STAND_IN_SIDE", "48"))
+    generator = partial(SleepingGenerator, seconds, side, os.environ.get("STAND_IN_LOG"))
+    encoder = config.encoder[0]
+    make = partial(InstantEncoder, columns(encoder))
+    images, embeddings = "images/{batch_id}.parquet", file_name(encoder, "{batch_id}")
+    keep = partial(stored_embeddings, encoder)
+    pools = config.pools
+    return [
+        Step("generate", generator, pools.generate, run.uri, images, stored_images),
+        Step("embed", make, pools.embed, run.uri, embeddings, keep),
+    ]
+
+
+real_steps = fill._steps
+
+if __name__ == "__main__":
+    fill._steps = steps
+    job.run(__doc__ or "", Consistency, consistency)
