@@ -25,7 +25,7 @@ def consistency(job: Job[Consistency]) -> str:
     plan = make_plan(config)
     for warning in plan.warnings:
         tell(f"warning: {warning}")
-    new = output.new_samples(plan.samples)
+    new = output.new_samples(plan.samples())
     output.check_encoders(plan.encoders)
     if job.dry_run:
         tell(study.describe(config, plan, len(new)))
@@ -35,6 +35,7 @@ def consistency(job: Job[Consistency]) -> str:
     if len(new):
         part = output.next_part()
         output.add_samples(batches(new, config, part), part)
+    del new  # as large as the run
     work = fill.missing(output, config)
     if work.parts:
         fill.fill(output, config, work, address=job.address, verbose=job.verbose, tell=tell)

@@ -20,15 +20,27 @@ class Plan:
 
     models: tuple[Model, ...]
     comparisons: tuple[tuple[str, str], ...]
-    n_prompts: int
-    n_seeds: int
+    prompts: tuple[str, ...]
+    seeds: tuple[int, ...]
     identities: dict[str, Any]
     """Per model name, all that determines its pictures."""
     encoders: dict[str, Any]
     """Per encoder name, which weights it has."""
     warnings: tuple[str, ...]
-    samples: pa.Table
-    """schema.SAMPLES without `batch_id`, by model, then prompt, then seed."""
+    pictures: dict[str, tuple[dict[str, str], list[existing.Picture]]]
+    """Per model whose pictures exist: the text that stands for each prompt, and the pictures."""
+
+    @property
+    def n_samples(self) -> int:
+        """How many pictures there will be."""
+        return len(self.models) * len(self.prompts) * len(self.seeds)
+
+    def samples(self) -> pa.Table:
+        """Every sample (schema.PLANNED), by model, then prompt, then seed; as large as the run."""
+        return pa.concat_tables(
+            _found(self, model) if model.name in self.pictures else _generated(self, model)
+            for model in self.models
+        )
 
 
 def make_plan(config: Consistency) -> Plan:
@@ -46,22 +58,20 @@ def make_plan(config: Consistency) -> Plan:
     seeds = _seeds(config, pictures)
     identities = {model.name: _identity(config, model) for model in models}
     _check_distinct(models, identities)
-    parts: list[pa.Table] = []
+    found = {}
     for model in models:
-        if model.id:
-            parts.append(_generated(model, identities[model.name], prompts, seeds))
-        else:
+        if not model.id:
             mine = [picture for picture in pictures if picture.model == model.name]
-            parts.append(_found(model, identities[model.name], prompts, seeds, mine, warnings))
+            found[model.name] = _match(model, prompts, mine, warnings), mine
     return Plan(
         models=models,
         comparisons=_comparisons(config, [model.name for model in models]),
-        n_prompts=len(prompts),
-        n_seeds=len(seeds),
+        prompts=tuple(prompts),
+        seeds=tuple(seeds),
         identities=identities,
         encoders={encoder.name: encoder_identity(encoder) for encoder in config.encoder},
         warnings=tuple(warnings),
-        samples=pa.concat_tables(parts),
+        pictures=found,
     )
 
 
@@ -154,11 +164,10 @@ def _seeds(config: Consistency, pictures: list[existing.Picture]) -> list[int]:
     return seeds
 
 
-def _generated(
-    model: Model, identity: dict[str, Any], prompts: list[str], seeds: list[int]
-) -> pa.Table:
+def _generated(plan: Plan, model: Model) -> pa.Table:
     """Samples to be made: every prompt with every seed."""
-    digest = {"model": ids.content_hash(identity)}
+    prompts, seeds = plan.prompts, plan.seeds
+    digest = {"model": ids.content_hash(plan.identities[model.name])}
     sent = [prompt + model.prompt_suffix for prompt in prompts]
     of_prompt = pa.array(np.repeat(np.arange(len(prompts)), len(seeds)))
     n = len(of_prompt)
@@ -178,15 +187,10 @@ def _generated(
     return pa.table(columns, schema=schema.PLANNED).combine_chunks()
 
 
-def _found(
-    model: Model,
-    identity: dict[str, Any],
-    prompts: list[str],
-    seeds: list[int],
-    pictures: list[existing.Picture],
-    warnings: list[str],
-) -> pa.Table:
-    """Samples whose pictures exist; one that lacks for some prompt has an empty source."""
+def _match(
+    model: Model, prompts: list[str], pictures: list[existing.Picture], warnings: list[str]
+) -> dict[str, str]:
+    """The found text that stands for each prompt. UserError for a prompt without pictures."""
     texts = existing.match_prompts(prompts, model.prompt_suffix, {p.prompt for p in pictures})
     absent = [prompt for prompt in prompts if prompt not in texts]
     if absent:
@@ -197,13 +201,19 @@ def _found(
     unused = {picture.prompt for picture in pictures} - set(texts.values())
     if unused:
         warnings.append(f"{model.name}: images of {len(unused)} other prompts are left out")
+    return texts
+
+
+def _found(plan: Plan, model: Model) -> pa.Table:
+    """Samples whose pictures exist; one that lacks for some prompt has an empty source."""
+    texts, pictures = plan.pictures[model.name]
     at = {(picture.prompt, picture.seed): picture for picture in pictures}
     rows = []
-    for prompt in prompts:
-        for seed in seeds:
+    for prompt in plan.prompts:
+        for seed in plan.seeds:
             picture = at.get((texts[prompt], seed))
             size = picture.size if picture else -1
-            content = {**identity, "name": model.name, "size": size}
+            content = {**plan.identities[model.name], "name": model.name, "size": size}
             rows.append(
                 {
                     "sample_id": ids.sample_id(content, texts[prompt], seed),

@@ -166,10 +166,12 @@ def _git_commit() -> str | None:
 
 def describe(config: Consistency, plan: Plan, n_new: int) -> str:
     """What a run would do, for --dry-run."""
-    size = sum(_bytes_of(config, model) * plan.n_prompts * plan.n_seeds for model in plan.models)
+    size = sum(
+        _bytes_of(config, model) * len(plan.prompts) * len(plan.seeds) for model in plan.models
+    )
     lines = [
-        f"{plan.n_prompts:,} prompts × {plan.n_seeds:,} seeds × {len(plan.models)} models "
-        f"= {len(plan.samples):,} images, {n_new:,} of them new to {config.output}",
+        f"{len(plan.prompts):,} prompts × {len(plan.seeds):,} seeds × {len(plan.models)} models "
+        f"= {plan.n_samples:,} images, {n_new:,} of them new to {config.output}",
         f"about {size / 2**30:.2f} GiB of pictures",
     ]
     for model in plan.models:

@@ -87,7 +87,7 @@ def begun() -> Callable[[Consistency], Run]:
         run = Run(config.output)
         run.check(config)
         plan = make_plan(config)
-        new = run.new_samples(plan.samples)
+        new = run.new_samples(plan.samples())
         run.check_encoders(plan.encoders)
         run.begin(config, plan.encoders)
         if len(new):

@@ -15,7 +15,7 @@ from raypipe.settings import Consistency
 
 
 def ids(plan) -> dict[tuple[str, str, int], str]:
-    rows = plan.samples.to_pylist()
+    rows = plan.samples().to_pylist()
     return {(row["model"], row["prompt"], row["seed"]): row["sample_id"] for row in rows}
 
 
@@ -28,14 +28,14 @@ def mistake(config) -> str:
 def test_a_plan_has_every_model_prompt_and_seed_in_the_order_asked_for(study):
     config = study()
     plan = make_plan(config)
-    assert [(row["model"], row["prompt"], row["seed"]) for row in plan.samples.to_pylist()] == [
+    assert [(row["model"], row["prompt"], row["seed"]) for row in plan.samples().to_pylist()] == [
         (model.name, prompt, seed)
         for model in config.models
         for prompt in config.prompts
         for seed in config.seeds
     ]
-    assert len(set(ids(plan).values())) == len(plan.samples) == 18
-    assert (plan.n_prompts, plan.n_seeds) == (3, 3)
+    assert len(set(ids(plan).values())) == len(plan.samples()) == 18
+    assert (len(plan.prompts), len(plan.seeds)) == (3, 3)
     assert plan.comparisons == (("sdxl", "pixart"),)
     assert plan.warnings == ()
 
@@ -133,8 +133,8 @@ def test_variants_of_a_prompt_are_paired_by_the_prompt_before_their_suffix(study
     base = {"name": "base", "id": str(tiny_models.sdxl), "prompt_suffix": " in the style of Monet"}
     lora = {"lora": {"id": str(tiny_models.lora)}, "prompt_suffix": " in the style of TOK"}
     plan = make_plan(study(models=[base, {**base, **lora, "name": "lora"}]))
-    half = len(plan.samples) // 2
-    rows = plan.samples.to_pylist()
+    half = len(plan.samples()) // 2
+    rows = plan.samples().to_pylist()
     for one, other in zip(rows[:half], rows[half:], strict=True):
         assert one["prompt_id"] == other["prompt_id"]
         assert one["prompt"] == other["prompt"]
@@ -142,7 +142,7 @@ def test_variants_of_a_prompt_are_paired_by_the_prompt_before_their_suffix(study
         assert one["sample_id"] != other["sample_id"]
         assert one["prompt_sent"] == one["prompt"] + " in the style of Monet"
         assert other["prompt_sent"] == other["prompt"] + " in the style of TOK"
-    assert len({row["prompt_id"] for row in plan.samples.to_pylist()}) == 3
+    assert len({row["prompt_id"] for row in plan.samples().to_pylist()}) == 3
 
 
 def test_two_entries_for_one_model_are_a_forgotten_key(study, tiny_models):
@@ -165,14 +165,14 @@ def test_comparisons_are_all_pairs_or_those_asked_for(study, tree):
 
 def test_a_duplicate_prompt_is_planned_once_with_a_warning(study):
     plan = make_plan(study(prompts=["a", "b", "a"]))
-    assert plan.n_prompts == 2
+    assert len(plan.prompts) == 2
     assert plan.warnings == ("1 duplicate prompts are scored once: the config's list",)
 
 
 def test_hostile_prompts_are_only_text(study, hostile):
     plan = make_plan(study(prompts=hostile))
-    assert len(set(ids(plan).values())) == len(plan.samples) == 2 * 3 * len(hostile)
-    table = batches(plan.samples, study(), 0)
+    assert len(set(ids(plan).values())) == len(plan.samples()) == 2 * 3 * len(hostile)
+    table = batches(plan.samples(), study(), 0)
     assert table["prompt"].to_pylist()[::3][: len(hostile)] == hostile
 
 

@@ -127,7 +127,7 @@ def test_hostile_prompts_stay_text_in_the_run(study, begun, hostile, tmp_path):
     run = begun(config)
     assert set(run.samples()["prompt"].to_pylist()) == set(hostile)
     Run(config.output).check(config)
-    assert len(run.new_samples(make_plan(config).samples)) == 0
+    assert len(run.new_samples(make_plan(config).samples())) == 0
     assert set(tmp_path.iterdir()) - before == {tmp_path / "run"}
     made = sorted(str(path.relative_to(tmp_path / "run")) for path in (tmp_path / "run").rglob("*"))
     assert made == ["config.yaml", "encoders.json", "samples", "samples/0000.parquet"]

@@ -113,9 +113,9 @@ def test_models_that_are_sent_the_same_text_keep_samples_of_their_own(study, beg
 def test_the_same_config_again_plans_nothing_new(study, begun):
     config = study()
     run = begun(config)
-    assert len(run.new_samples(make_plan(config).samples)) == 0
+    assert len(run.new_samples(make_plan(config).samples())) == 0
     reordered = study(prompts=config.prompts[::-1], seeds=config.seeds[::-1])
-    assert len(run.new_samples(make_plan(reordered).samples)) == 0
+    assert len(run.new_samples(make_plan(reordered).samples())) == 0
 
 
 def test_a_run_can_be_extended_but_not_cut(study, begun, tiny_models):
@@ -129,7 +129,7 @@ def test_a_run_can_be_extended_but_not_cut(study, begun, tiny_models):
         ({"models": [sdxl]}, "models .*: pixart"),
         ({"models": [sdxl, renamed]}, "models .*: pixart"),
     ):
-        wanted = make_plan(study(**change)).samples
+        wanted = make_plan(study(**change)).samples()
         with pytest.raises(UserError, match=f"can be extended, not cut: .* holds {told}$"):
             run.new_samples(wanted)
 
@@ -143,7 +143,7 @@ def test_retrained_weights_never_mix_into_a_run(study, begun, tiny_models, tmp_p
     data[-1] ^= 1
     path.write_bytes(data)
     weights._hash_files.cache_clear()  # as a new process would find it
-    told = mistake(run.new_samples, make_plan(config).samples)
+    told = mistake(run.new_samples, make_plan(config).samples())
     assert told.startswith("the weights or images of m are not those that ")
 
 

@@ -1,0 +1,271 @@
+"""Random faults against a real cluster of processes, while the main job runs on it.
+
+`python tests/ray/chaos.py --seed 1 --faults 20` starts a head and two worker nodes on this machine,
+runs tests/stand_in.py (the main job with stages that sleep) and, whenever it has got a little
+further, does one of FAULTS to it. At the end every sample must be there once, with the bytes and
+vectors of an undisturbed run, and results.json must be equal to the last byte.
+"""
+
+import argparse
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pyarrow.dataset as pads
+import yaml
+from ray.cluster_utils import Cluster
+
+ROOT = Path(__file__).parents[2]
+ENVIRONMENT = {
+    "PYTHONPATH": str(ROOT),
+    "OMP_NUM_THREADS": "1",
+    "RAY_AUTH_MODE": "disabled",  # the submitted jobs' tests have it on
+    "RAY_health_check_initial_delay_ms": "2000",
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_failure_threshold": "5",
+    "STAND_IN_SECONDS": "0.4",
+}
+PROMPTS, SEEDS, BATCH = 16, 20, 4
+STEP = 4
+"""New batches between two faults: the run must get on in spite of them."""
+PATIENCE_S = 180.0
+"""How long it may take to get on, with every process started anew."""
+
+
+class Playground:
+    """A cluster and the job on it."""
+
+    def __init__(self, folder: Path, seed: int):
+        self.random = random.Random(seed)
+        self.folder = folder
+        self.output = folder / "run"
+        self.stopped: list[psutil.Process] = []
+        self.start_cluster()
+        self.start_driver()
+
+    def start_cluster(self) -> None:
+        self.cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+        for _ in range(2):
+            self.add_node()
+
+    def add_node(self) -> None:
+        self.cluster.add_node(num_cpus=2)
+
+    def start_driver(self) -> None:
+        self.log = (self.folder / "driver.log").open("a")
+        self.driver = start_job(self.folder, self.output, self.cluster.address, self.log)
+
+    def batches(self) -> int:
+        return len(list((self.output / "images").glob("*.parquet")))
+
+    # What can happen. Each returns a line that says what was done.
+
+    def kill_actor(self) -> str:
+        """SIGKILL one process that holds a stage."""
+        actors = [p for p in psutil.process_iter(["cmdline"]) if _is_stage(p)]
+        if not actors:
+            return "no actor to kill"
+        victim = self.random.choice(actors)
+        victim.kill()
+        return f"killed actor {victim.pid}"
+
+    def kill_node(self) -> str:
+        """SIGKILL a worker node with all its processes; another one joins."""
+        node = self.random.choice(sorted(self.cluster.worker_nodes, key=lambda n: n.unique_id))
+        for process in _processes(node):
+            _kill(process)
+        self.cluster.worker_nodes.remove(node)
+        self.add_node()
+        return "killed a node, added another"
+
+    def kill_driver(self) -> str:
+        """SIGKILL the driver, and run the same command again."""
+        self.driver.kill()
+        self.driver.wait()
+        self.start_driver()
+        return "killed the driver, started it again"
+
+    def kill_head(self) -> str:
+        """SIGKILL the head, and with it the cluster; resubmit to a new one."""
+        for node in [self.cluster.head_node, *self.cluster.worker_nodes]:
+            for process in _processes(node):
+                _kill(process)
+        self.driver.wait(timeout=PATIENCE_S)
+        self.forget_cluster()
+        self.start_cluster()
+        self.start_driver()
+        return "killed the head, started a new cluster and resubmitted"
+
+    def slow_node(self) -> str:
+        """Stop a node for a few seconds, as a machine that swaps or migrates would."""
+        node = self.random.choice(sorted(self.cluster.worker_nodes, key=lambda n: n.unique_id))
+        processes = _processes(node)
+        for process in processes:
+            _signal(process, signal.SIGSTOP)
+        time.sleep(3)
+        for process in processes:
+            _signal(process, signal.SIGCONT)
+        return "stopped a node for 3 s"
+
+    def late_node(self) -> str:
+        """A node joins (and stays, in place of the oldest)."""
+        self.add_node()
+        return "added a node"
+
+    def wait_for(self, batches: int) -> None:
+        """Until there are so many batches, or the job has ended."""
+        begun = time.monotonic()
+        while self.batches() < batches and self.driver.poll() is None:
+            if time.monotonic() - begun > PATIENCE_S:
+                raise TimeoutError(f"no progress at {self.batches()} batches; {self.tail()}")
+            time.sleep(0.05)
+
+    def tail(self) -> str:
+        return "\n".join((self.folder / "driver.log").read_text().splitlines()[-15:])
+
+    def forget_cluster(self) -> None:
+        for node in [self.cluster.head_node, *self.cluster.worker_nodes]:
+            for process in _processes(node):
+                _kill(process)
+        self.cluster.head_node = None
+        self.cluster.worker_nodes.clear()
+
+    def close(self) -> None:
+        if self.driver.poll() is None:
+            self.driver.kill()
+        self.forget_cluster()
+
+
+FAULTS: dict[str, Callable[[Playground], str]] = {
+    "actor": Playground.kill_actor,
+    "node": Playground.kill_node,
+    "driver": Playground.kill_driver,
+    "head": Playground.kill_head,
+    "slow": Playground.slow_node,
+    "late": Playground.late_node,
+}
+
+
+def chaos(seed: int, n_faults: int, kinds: list[str] | None = None) -> None:
+    """Raises AssertionError if anything was lost, doubled or changed.
+
+    kinds: which faults, in order; None draws them (heads and drivers a third as often).
+    """
+    rng = random.Random(seed)
+    drawn = rng.choices(list(FAULTS), weights=[3, 3, 1, 1, 3, 1], k=n_faults)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        previous = {key: os.environ.get(key) for key in ENVIRONMENT}
+        os.environ.update(ENVIRONMENT)
+        playground = Playground(folder, seed)
+        try:
+            for number, kind in enumerate(kinds or drawn, 1):
+                playground.wait_for(playground.batches() + STEP)
+                at = playground.batches()
+                told = FAULTS[kind](playground)
+                print(f"{number:>3} at {at:>4} batches: {told}", flush=True)
+                assert playground.driver.poll() in (None, 0), playground.tail()
+            status = playground.driver.wait(timeout=2 * PATIENCE_S)
+            assert status == 0, playground.tail()
+            undisturbed = folder / "undisturbed"
+            log = (folder / "undisturbed.log").open("w")
+            calm = start_job(folder, undisturbed, playground.cluster.address, log)
+            assert calm.wait(timeout=PATIENCE_S * 2) == 0, Path(log.name).read_text()
+            compare(playground.output, undisturbed)
+        finally:
+            playground.close()
+            for key, value in previous.items():
+                if value is None:
+                    del os.environ[key]
+                else:
+                    os.environ[key] = value
+
+
+def start_job(folder: Path, output: Path, address: str, log) -> subprocess.Popen:
+    """The job as a process: two models, PROMPTS × SEEDS samples of each."""
+    tree = {
+        "models": [{"name": n, "id": f"miniature/{n}"} for n in ("sdxl", "pixart")],
+        "prompts": [f"prompt {i}" for i in range(PROMPTS)],
+        "seeds": SEEDS,
+        "encoder": {"id": "miniature/clip"},
+        "statistics": {"resamples": 199},
+        "pools": {
+            "generate": {"min": 1, "max": 3, "batch_size": BATCH},
+            "embed": {"min": 1, "max": 1, "cpus_per_actor": 0.5},
+        },
+        "output": str(output),
+    }
+    file = folder / f"{output.name}.yaml"
+    file.write_text(yaml.safe_dump(tree))
+    return subprocess.Popen(
+        [sys.executable, "tests/stand_in.py", str(file), "--address", address],
+        cwd=ROOT,
+        stdout=log,
+        stderr=log,
+    )
+
+
+def compare(directory: Path, undisturbed: Path) -> None:
+    """AssertionError unless both runs hold the same samples, with the same content, once each."""
+    for folder in ("samples", "images", "embeddings"):
+        ours, theirs = (
+            pads.dataset(d / folder, format="parquet").to_table().sort_by("sample_id")
+            for d in (directory, undisturbed)
+        )
+        assert len(ours) == 2 * PROMPTS * SEEDS, f"{folder}: {len(ours)} rows"
+        assert len(set(ours["sample_id"].to_pylist())) == len(ours), folder
+        assert ours.equals(theirs), f"{folder} differ"
+    for name in ("results.json", "scores.parquet"):
+        assert (directory / name).read_bytes() == (undisturbed / name).read_bytes(), name
+    assert not list(directory.rglob("*.partial"))
+
+
+def _processes(node) -> list[psutil.Process]:
+    """Every process of a node: those that Ray started for it, and theirs."""
+    found = []
+    for infos in node.all_processes.values():
+        for info in infos:
+            try:
+                process = psutil.Process(info.process.pid)
+                found += [process, *process.children(recursive=True)]
+            except psutil.NoSuchProcess:
+                continue
+    return found
+
+
+def _is_stage(process: psutil.Process) -> bool:
+    try:
+        return "ray::MapWorker" in " ".join(process.info["cmdline"] or [])
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _kill(process: psutil.Process) -> None:
+    _signal(process, signal.SIGKILL)
+
+
+def _signal(process: psutil.Process, number: int) -> None:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process.send_signal(number)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--faults", type=int, default=20)
+    arguments = parser.parse_args()
+    begun = time.monotonic()
+    chaos(arguments.seed, arguments.faults)
+    total = 2 * PROMPTS * SEEDS
+    print(
+        f"{arguments.faults} faults, seed {arguments.seed}: all {total} samples there once, equal "
+        f"to the undisturbed run; {time.monotonic() - begun:.0f} s"
+    )
