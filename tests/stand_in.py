@@ -11,6 +11,7 @@ import os
 import sys
 import time
 import uuid
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -26,8 +27,8 @@ from raypipe import job  # noqa: E402
 from raypipe.run import Run  # noqa: E402
 from raypipe.settings import Consistency, Storage  # noqa: E402
 from raypipe.stages import fill  # noqa: E402
-from raypipe.stages.embed import columns, file_name, stored_embeddings  # noqa: E402
-from raypipe.stages.images import Encoded, encode, image_columns, stored_images  # noqa: E402
+from raypipe.stages.embed import columns  # noqa: E402
+from raypipe.stages.images import Encoded, encode, image_columns  # noqa: E402
 from raypipe.stages.stage import Device, Step  # noqa: E402
 
 PICTURES, DIM = 300, 512
@@ -89,21 +90,14 @@ class InstantEncoder:
 
 
 def steps(run: Run, config: Consistency, way: str) -> list[Step]:
-    """In place of raypipe.stages.fill._steps."""
-    if way != "generate":
-        return real_steps(run, config, way)
+    """In place of raypipe.stages.fill._steps: the same, but for what the stages do."""
+    first, embed = real_steps(run, config, way)
     seconds = float(os.environ.get("STAND_IN_SECONDS", "0.1"))
     side = int(os.environ.get("STAND_IN_SIDE", "48"))
     generator = partial(SleepingGenerator, seconds, side, os.environ.get("STAND_IN_LOG"))
-    encoder = config.encoder[0]
-    make = partial(InstantEncoder, columns(encoder))
-    images, embeddings = "images/{batch_id}.parquet", file_name(encoder, "{batch_id}")
-    keep = partial(stored_embeddings, encoder)
-    pools = config.pools
-    return [
-        Step("generate", generator, pools.generate, run.uri, images, stored_images),
-        Step("embed", make, pools.embed, run.uri, embeddings, keep),
-    ]
+    if way == "generate":
+        first = replace(first, make=generator)
+    return [first, replace(embed, make=partial(InstantEncoder, columns(config.encoder[0])))]
 
 
 real_steps = fill._steps
