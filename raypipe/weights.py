@@ -57,6 +57,22 @@ def model_identity(model: Model) -> dict[str, Any]:
     return identity
 
 
+def pipeline_index(model: Model) -> dict[str, Any]:
+    """What a pipeline's model_index.json says: its class, and its components."""
+    assert model.id is not None
+    where = locate(model.id)
+    if is_local(where):
+        path = Path(where) / "model_index.json"
+    else:
+        from huggingface_hub import hf_hub_download
+
+        path = Path(hf_hub_download(where, "model_index.json", revision=model.revision))
+    try:
+        return dict(json.loads(path.read_text()))
+    except (OSError, ValueError) as error:
+        raise UserError(f"model {model.name} has no readable model_index.json: {error}") from None
+
+
 def lora_identity(lora: Lora, model_name: str) -> dict[str, Any]:
     """Which LoRA it is, without its scale."""
     where = locate(lora.id)

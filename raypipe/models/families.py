@@ -1,0 +1,30 @@
+"""What differs between families of diffusers pipelines; imports nothing heavy."""
+
+ENCODED = {
+    "StableDiffusionPipeline": ("prompt_embeds", "negative_prompt_embeds"),
+    "StableDiffusionXLPipeline": (
+        "prompt_embeds",
+        "negative_prompt_embeds",
+        "pooled_prompt_embeds",
+        "negative_pooled_prompt_embeds",
+    ),
+    "PixArtAlphaPipeline": (
+        "prompt_embeds",
+        "prompt_attention_mask",
+        "negative_prompt_embeds",
+        "negative_prompt_attention_mask",
+    ),
+}
+"""What `encode_prompt` of each pipeline returns, by the names that its call takes them under.
+
+A pipeline that is not listed reads its prompts as text in every batch.
+"""
+
+FIXED_OPTIONS = {"PixArtAlphaPipeline": {"use_resolution_binning": False, "clean_caption": False}}
+"""Options that would resize, or depend on what is installed, unless a config sets them."""
+
+TEXT_OPTIONS = ("clip_skip", "clean_caption", "max_sequence_length")
+"""Options that act when text is encoded, which a call with encoded text would not read."""
+
+TEXT_PARTS = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
+"""Parts of a pipeline that encode text."""
