@@ -51,6 +51,12 @@ class Folder:
         if self._fs.get_file_info(f"{self._path}/{name}").type != pafs.FileType.NotFound:
             self._fs.delete_file(f"{self._path}/{name}")
 
+    def delete_folder(self, below: str) -> None:
+        """Remove a folder with all that is in it, if it is there."""
+        path = f"{self._path}/{below}"
+        if self._fs.get_file_info(path).type == pafs.FileType.Directory:
+            self._fs.delete_dir(path)
+
     def names(self, below: str = "") -> list[str]:
         """Names of the whole files directly in the folder `below`, sorted."""
         return sorted(

@@ -151,8 +151,12 @@ class Run:
         write_table(self.folder, name, table)
 
     def finish(self, manifest: dict[str, Any]) -> None:
-        """Write the manifest, last of all: its existence means that the run is complete."""
-        for below in ("", "samples", "images", "embeddings", "metrics", "texts"):
+        """Write the manifest, last of all: its existence means that the run is complete.
+
+        Encoded texts have served their purpose: one of PixArt's is as large as its picture.
+        """
+        self.folder.delete_folder("texts")
+        for below in ("", "samples", "images", "embeddings", "metrics"):
             self.folder.clean(below)
         text = json.dumps(manifest, indent=2, allow_nan=False, ensure_ascii=False)
         self.folder.write("manifest.json", text.encode())

@@ -140,6 +140,9 @@ class Pool(Strict):
 class Pools(Strict):
     """Resources of each stage."""
 
+    encode: Pool | None = None
+    """Encodes all text before any picture is made, so that no generator loads a text encoder (for
+    PixArt's T5, above all); None: generators encode. Changes no picture."""
     generate: Pool = Pool()
     read: Pool = Pool(batch_size=64)
     """Reads pictures that exist."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from raypipe.errors import UserError
+from raypipe.models.families import ENCODED
 from raypipe.settings import Encoder, Lora, Model
 
 WEIGHT_SUFFIXES = {".safetensors", ".bin", ".pt", ".ckpt", ".json", ".txt", ".model"}
@@ -71,6 +72,11 @@ def pipeline_index(model: Model) -> dict[str, Any]:
         return dict(json.loads(path.read_text()))
     except (OSError, ValueError) as error:
         raise UserError(f"model {model.name} has no readable model_index.json: {error}") from None
+
+
+def can_encode_apart(model: Model) -> bool:
+    """Whether text can be encoded apart from this model; reads only which pipeline it is."""
+    return pipeline_index(model)["_class_name"] in ENCODED
 
 
 def lora_identity(lora: Lora, model_name: str) -> dict[str, Any]:

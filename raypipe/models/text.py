@@ -11,15 +11,9 @@ from raypipe.models.families import ENCODED, FIXED_OPTIONS, TEXT_OPTIONS
 from raypipe.models.loading import load_pipeline
 from raypipe.models.lora import load_lora
 from raypipe.settings import Model, Sampler
-from raypipe.weights import pipeline_index
 
 REMEMBERED_PROMPTS = 64
 """Encoded prompts kept: a batch boundary inside a prompt's seeds costs no second encoding."""
-
-
-def can_encode_apart(model: Model) -> bool:
-    """Whether `TextEncoder` can encode for this model; reads only which pipeline it is."""
-    return pipeline_index(model)["_class_name"] in ENCODED
 
 
 class PromptEncoder:

@@ -4,17 +4,28 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
+import pyarrow as pa
+
 from raypipe.run import Run, plan_batches, split_batches
 from raypipe.settings import Consistency, Pool
 from raypipe.stages.embed import Embed, file_name, stored_embeddings
+from raypipe.stages.encode import TEXTS, Encode, text_id
 from raypipe.stages.generate import Generate
 from raypipe.stages.images import stored_images
 from raypipe.stages.progress import Display
 from raypipe.stages.read import LoadImages, ReadImages
 from raypipe.stages.stage import Part, Step
+from raypipe.weights import can_encode_apart
 
 WAYS = ("generate", "read", "load")
 """How a batch gets its pictures: made, brought in, or read back from where the run keeps them."""
+
+ENCODE = "encode"
+"""The chain that comes before them: texts that are encoded apart."""
+
+
+BATCHES_A_PART = 100
+"""Batches of texts that one task of the cluster hands out."""
 
 
 @dataclass
@@ -22,7 +33,7 @@ class Work:
     """What a run lacks."""
 
     parts: dict[str, list[Part]] = field(default_factory=dict)
-    """Per way of getting pictures, the batches that still need it."""
+    """Per way of getting pictures, the batches that still need it; `encode` comes first."""
 
     def samples(self, way: str) -> int:
         """How many samples need this way."""
@@ -37,14 +48,18 @@ def missing(run: Run, config: Consistency) -> Work:
     """
     images = set(run.folder.names("images"))
     embeddings = {f"embeddings/{name}" for name in run.folder.names("embeddings")}
+    apart = models_apart(config)
+    texts: dict[str, tuple[str, str]] = {}
     work = Work()
-    for name, group, samples in run.plan_groups(["batch_id", "source"]):
+    for name, group, samples in run.plan_groups(["batch_id", "source", "model", "prompt_sent"]):
         found: dict[str, dict[str, int]] = {way: {} for way in WAYS}
         for batch_id, batch in split_batches(samples):
             files = [file_name(encoder, batch_id) for encoder in config.encoder]
             if f"{batch_id}.parquet" not in images:
                 way = "generate" if batch["source"][0].as_py() is None else "read"
                 found[way][batch_id] = len(batch)
+                if way == "generate" and batch["model"][0].as_py() in apart:
+                    texts |= _texts(batch)
             elif not embeddings.issuperset(files):
                 found["load"][batch_id] = len(batch)
         for way, batches in found.items():
@@ -52,7 +67,43 @@ def missing(run: Run, config: Consistency) -> Work:
                 read = partial(plan_batches, run.uri, name, group, frozenset(batches))
                 part = Part(len(batches), sum(batches.values()), read)
                 work.parts.setdefault(way, []).append(part)
+    there = set(run.folder.names("texts"))
+    texts = {key: text for key, text in texts.items() if f"{key}.safetensors" not in there}
+    if texts:
+        assert config.pools.encode is not None
+        work.parts = {ENCODE: _text_parts(texts, config.pools.encode.batch_size)} | work.parts
     return work
+
+
+def models_apart(config: Consistency) -> frozenset[str]:
+    """Names of the models whose text is encoded apart."""
+    if config.pools.encode is None:
+        return frozenset()
+    return frozenset(m.name for m in config.models if m.id and can_encode_apart(m))
+
+
+def _texts(batch: pa.Table) -> dict[str, tuple[str, str]]:
+    """The texts of a batch, by id: which model is sent what."""
+    name = batch["model"][0].as_py()
+    return {text_id(name, sent): (name, sent) for sent in batch["prompt_sent"].unique().to_pylist()}
+
+
+def _text_parts(texts: dict[str, tuple[str, str]], batch_size: int) -> list[Part]:
+    """Texts in batches, of one model each."""
+    batches = []
+    for model in dict.fromkeys(name for name, _ in texts.values()):
+        mine = [(key, sent) for key, (name, sent) in texts.items() if name == model]
+        for first in range(0, len(mine), batch_size):
+            some = mine[first : first + batch_size]
+            columns = {
+                "batch_id": [f"{model} {first}"] * len(some),
+                "sample_id": [key for key, _ in some],
+                "model": [model] * len(some),
+                "prompt_sent": [sent for _, sent in some],
+            }
+            batches.append(pa.table(columns, schema=TEXTS))
+    slices = [batches[i : i + BATCHES_A_PART] for i in range(0, len(batches), BATCHES_A_PART)]
+    return [Part(len(some), sum(map(len, some)), partial(iter, some)) for some in slices]
 
 
 def fill(
@@ -107,8 +158,12 @@ def work_through(run: Run, chains: list[tuple[list[Part], list[Step]]]) -> None:
 
 def _steps(run: Run, config: Consistency, way: str) -> list[Step]:
     """The chain for one way of getting pictures: the pictures, then every encoder."""
+    if way == ENCODE:
+        assert config.pools.encode is not None
+        make = partial(Encode, config, run.uri)
+        return [Step(ENCODE, make, config.pools.encode, run.uri, "", stored_images)]
     first = {
-        "generate": partial(Generate, config),
+        "generate": partial(Generate, config, run.uri, models_apart(config)),
         "read": partial(ReadImages, config.images),
         "load": partial(LoadImages, run.uri),
     }[way]
@@ -135,5 +190,8 @@ def _pool(config: Consistency, way: str) -> Pool:
 
 def _pools(config: Consistency, way: str) -> list[tuple[str, Pool]]:
     """The pools that live while this chain works, with their config keys."""
+    if way == ENCODE:
+        assert config.pools.encode is not None
+        return [(ENCODE, config.pools.encode)]
     first = "generate" if way == "generate" else "read"
     return [(first, _pool(config, way))] + [("embed", config.pools.embed)] * len(config.encoder)

@@ -62,7 +62,8 @@ class Display:
         elapsed = now - self._started
         share = done / total
         bar = "█" * round(20 * share) + "░" * (20 - round(20 * share))
-        text = f"{step:<10} {bar} {done:>7,}/{total:,} images"
+        unit = "prompts" if step == "encode" else "images"
+        text = f"{step:<10} {bar} {done:>7,}/{total:,} {unit}"
         if done == 0:
             return f"{text}  starting, {clock(elapsed)}"
         text += f"  {done / elapsed:6.2f}/s"

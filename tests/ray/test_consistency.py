@@ -229,6 +229,27 @@ def test_a_mistake_that_only_a_worker_can_see_is_one_line(models, tmp_path):
     assert "Traceback" not in err
 
 
+def test_text_encoded_apart_makes_the_same_pictures(undisturbed, models, tmp_path):
+    directory, *_ = undisturbed
+    tree = config(models, tmp_path / "run")
+    tree["pools"]["encode"] = {"batch_size": 2}
+    process = start(tree, tmp_path)
+    while not list((tmp_path / "run" / "images").glob("*.parquet")):
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.05)
+    texts = {p.stat().st_mtime_ns for p in (tmp_path / "run" / "texts").iterdir()}
+    assert len(texts) == 3 * 5  # every prompt of every model, before the first picture
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    _, err = run(tree, tmp_path)
+    assert "encode" not in err  # what was encoded is there for the rest
+    assert table(tmp_path / "run", "images").equals(table(directory, "images"))
+    assert (tmp_path / "run" / "results.json").read_bytes() == (
+        directory / "results.json"
+    ).read_bytes()
+    assert not (tmp_path / "run" / "texts").exists()
+
+
 def test_a_lost_actor_costs_no_sample(undisturbed, models, tmp_path):
     directory, *_ = undisturbed
     process = start(config(models, tmp_path / "run"), tmp_path)

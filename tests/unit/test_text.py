@@ -7,8 +7,9 @@ from safetensors.torch import save_file
 
 from raypipe.errors import UserError
 from raypipe.models.diffusion import Generator
-from raypipe.models.text import TextEncoder, can_encode_apart
+from raypipe.models.text import TextEncoder
 from raypipe.settings import Lora, Model, Sampler
+from raypipe.weights import can_encode_apart
 
 SAMPLER = Sampler(scheduler="euler", steps=2, guidance=5.0, width=32, height=32)
 PROMPTS = ["a red ball", "a portrait of a woman", "a red ball"]
