@@ -46,6 +46,7 @@ def connect(address: str | None, verbose: bool, chains: list[Chain]) -> list[str
         _check_answers(address)
         arguments["address"] = address
     else:
+        arguments["address"] = "local"  # never a cluster that happens to run on this machine
         arguments["num_cpus"] = max(os.cpu_count() or 1, int(_needed(chains, "CPU")) + 1)
         arguments["include_dashboard"] = False
     try:
