@@ -12,7 +12,7 @@ import pyarrow.dataset as pads
 import pyarrow.fs as pafs
 
 from raypipe.errors import UserError
-from raypipe.files import open_uri
+from raypipe.files import absolute, list_folder, open_uri, telling
 from raypipe.settings import Images
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
@@ -98,10 +98,12 @@ def letters(text: str) -> str:
 
 def _folder(root: str) -> Iterator[Picture]:
     filesystem, base = open_uri(root)
+    root = absolute(root)
     try:
-        infos = filesystem.get_file_info(pafs.FileSelector(base, recursive=True))
-    except FileNotFoundError:
-        raise UserError(f"image folder not found: {root}") from None
+        with telling(root):
+            infos = list_folder(filesystem, base, recursive=True)
+            if not infos and filesystem.get_file_info(base).type == pafs.FileType.NotFound:
+                raise UserError(f"image folder not found: {root}")
     except (OSError, ValueError) as error:
         raise UserError(f"image folder cannot be read: {root}: {error}") from None
     is_uri = "://" in root

@@ -15,7 +15,7 @@ from raypipe import schema
 from raypipe.config import changes, dump
 from raypipe.core.ids import content_hash
 from raypipe.errors import UserError
-from raypipe.files import Folder, open_uri
+from raypipe.files import Folder, open_uri, read_whole
 from raypipe.settings import Consistency
 
 EXTENDABLE = {"models", "prompts", "seeds", "comparisons", "encoder"}
@@ -32,8 +32,8 @@ class Run:
     """A run directory at a path or URI, and the rules for going on with one."""
 
     def __init__(self, uri: str):
-        self.uri = uri
         self.folder = Folder(uri)
+        self.uri = self.folder.uri
 
     def is_finished(self, config: Consistency) -> bool:
         """Whether the manifest says that exactly this config is complete."""
@@ -241,8 +241,7 @@ def config_hash(config: Consistency) -> str:
 def _file_hash(uri: str, key: str) -> str:
     filesystem, path = open_uri(uri)
     try:
-        with filesystem.open_input_stream(path, compression=None) as stream:
-            return hashlib.sha256(stream.readall()).hexdigest()
+        return hashlib.sha256(read_whole(filesystem, path)).hexdigest()
     except FileNotFoundError:
         raise UserError(f"{key} file not found: {uri}") from None
     except OSError as error:

@@ -7,7 +7,7 @@ import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
 from raypipe import existing
-from raypipe.files import Folder, open_uri
+from raypipe.files import Folder, open_uri, read_whole
 from raypipe.settings import Images
 from raypipe.stages.images import image_columns, inspect
 from raypipe.stages.stage import Device
@@ -69,8 +69,7 @@ def _read_file(source: str) -> bytes | None:
         return None
     filesystem, path = open_uri(source)
     try:
-        with filesystem.open_input_stream(path, compression=None) as stream:
-            return stream.readall()
+        return read_whole(filesystem, path)
     except FileNotFoundError:
         return None
 
