@@ -11,19 +11,21 @@ import contextlib
 import os
 import random
 import signal
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
-import pyarrow.dataset as pads
-import yaml
 from ray.cluster_utils import Cluster
 
 ROOT = Path(__file__).parents[2]
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))
+
+from tests.ray import stand_in_runs  # noqa: E402
+
 ENVIRONMENT = {
     "PYTHONPATH": str(ROOT),
     "OMP_NUM_THREADS": "1",
@@ -31,9 +33,7 @@ ENVIRONMENT = {
     "RAY_health_check_initial_delay_ms": "2000",
     "RAY_health_check_period_ms": "1000",
     "RAY_health_check_failure_threshold": "5",
-    "STAND_IN_SECONDS": "0.4",
 }
-PROMPTS, SEEDS, BATCH = 16, 20, 4
 STEP = 4
 """New batches between two faults: the run must get on in spite of them."""
 PATIENCE_S = 180.0
@@ -61,7 +61,11 @@ class Playground:
 
     def start_driver(self) -> None:
         self.log = (self.folder / "driver.log").open("a")
-        self.driver = start_job(self.folder, self.output, self.cluster.address, self.log)
+        tree = stand_in_runs.config(self.output)
+        address = self.cluster.address
+        self.driver = stand_in_runs.start(
+            tree, self.folder, "--address", address, log=self.log, STAND_IN_SECONDS="0.4"
+        )
 
     def batches(self) -> int:
         return len(list((self.output / "images").glob("*.parquet")))
@@ -154,17 +158,18 @@ FAULTS: dict[str, Callable[[Playground], str]] = {
 }
 
 
-def chaos(seed: int, n_faults: int, kinds: list[str] | None = None) -> None:
+def chaos(
+    seed: int, n_faults: int, kinds: list[str] | None = None, undisturbed: Path | None = None
+) -> None:
     """Raises AssertionError if anything was lost, doubled or changed.
 
     kinds: which faults, in order; None draws them (heads and drivers a third as often).
+    undisturbed: a run that nothing happened to; None makes one at the end.
     """
     rng = random.Random(seed)
     drawn = rng.choices(list(FAULTS), weights=[3, 3, 1, 1, 3, 1], k=n_faults)
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory() as name, _environment():
         folder = Path(name)
-        previous = {key: os.environ.get(key) for key in ENVIRONMENT}
-        os.environ.update(ENVIRONMENT)
         playground = Playground(folder, seed)
         try:
             for number, kind in enumerate(kinds or drawn, 1):
@@ -173,59 +178,27 @@ def chaos(seed: int, n_faults: int, kinds: list[str] | None = None) -> None:
                 told = FAULTS[kind](playground)
                 print(f"{number:>3} at {at:>4} batches: {told}", flush=True)
                 assert playground.driver.poll() in (None, 0), playground.tail()
-            status = playground.driver.wait(timeout=2 * PATIENCE_S)
-            assert status == 0, playground.tail()
-            undisturbed = folder / "undisturbed"
-            log = (folder / "undisturbed.log").open("w")
-            calm = start_job(folder, undisturbed, playground.cluster.address, log)
-            assert calm.wait(timeout=PATIENCE_S * 2) == 0, Path(log.name).read_text()
-            compare(playground.output, undisturbed)
+            assert playground.driver.wait(timeout=2 * PATIENCE_S) == 0, playground.tail()
+            if undisturbed is None:
+                undisturbed = folder / "undisturbed"
+                tree = stand_in_runs.config(undisturbed)
+                stand_in_runs.finish(stand_in_runs.start(tree, folder))
+            stand_in_runs.assert_same(playground.output, undisturbed)
+            assert not list(playground.output.rglob("*.partial"))
         finally:
             playground.close()
-            for key, value in previous.items():
-                if value is None:
-                    del os.environ[key]
-                else:
-                    os.environ[key] = value
 
 
-def start_job(folder: Path, output: Path, address: str, log) -> subprocess.Popen:
-    """The job as a process: two models, PROMPTS × SEEDS samples of each."""
-    tree = {
-        "models": [{"name": n, "id": f"miniature/{n}"} for n in ("sdxl", "pixart")],
-        "prompts": [f"prompt {i}" for i in range(PROMPTS)],
-        "seeds": SEEDS,
-        "encoder": {"id": "miniature/clip"},
-        "statistics": {"resamples": 199},
-        "pools": {
-            "generate": {"min": 1, "max": 3, "batch_size": BATCH},
-            "embed": {"min": 1, "max": 1, "cpus_per_actor": 0.5},
-        },
-        "output": str(output),
-    }
-    file = folder / f"{output.name}.yaml"
-    file.write_text(yaml.safe_dump(tree))
-    return subprocess.Popen(
-        [sys.executable, "tests/stand_in.py", str(file), "--address", address],
-        cwd=ROOT,
-        stdout=log,
-        stderr=log,
-    )
-
-
-def compare(directory: Path, undisturbed: Path) -> None:
-    """AssertionError unless both runs hold the same samples, with the same content, once each."""
-    for folder in ("samples", "images", "embeddings"):
-        ours, theirs = (
-            pads.dataset(d / folder, format="parquet").to_table().sort_by("sample_id")
-            for d in (directory, undisturbed)
-        )
-        assert len(ours) == 2 * PROMPTS * SEEDS, f"{folder}: {len(ours)} rows"
-        assert len(set(ours["sample_id"].to_pylist())) == len(ours), folder
-        assert ours.equals(theirs), f"{folder} differ"
-    for name in ("results.json", "scores.parquet"):
-        assert (directory / name).read_bytes() == (undisturbed / name).read_bytes(), name
-    assert not list(directory.rglob("*.partial"))
+@contextlib.contextmanager
+def _environment() -> Iterator[None]:
+    """ENVIRONMENT for this process, whose children the cluster's processes are."""
+    before = dict(os.environ)
+    os.environ.update(ENVIRONMENT)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def _processes(node) -> list[psutil.Process]:
@@ -264,7 +237,7 @@ if __name__ == "__main__":
     arguments = parser.parse_args()
     begun = time.monotonic()
     chaos(arguments.seed, arguments.faults)
-    total = 2 * PROMPTS * SEEDS
+    total = 2 * len(stand_in_runs.PROMPTS) * stand_in_runs.SEEDS
     print(
         f"{arguments.faults} faults, seed {arguments.seed}: all {total} samples there once, equal "
         f"to the undisturbed run; {time.monotonic() - begun:.0f} s"
