@@ -103,7 +103,7 @@ def kubernetes() -> Schema:
     """The kinds that the manifests use, and a pod's template."""
     files = resources.files("kubernetes_validate") / "kubernetes-json-schema"
     folder = next(item for item in files.iterdir() if item.name.startswith(f"v{KUBERNETES}."))
-    document = json.loads((folder / "_definitions.json").read_text())["definitions"]
+    document = json.loads((folder / "_definitions.json").read_text())["$defs"]
     definitions: dict[str, Schema] = {}
 
     def reduce(schema: Schema) -> Schema:
