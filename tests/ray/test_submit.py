@@ -177,10 +177,9 @@ def test_a_job_gets_the_sources_and_nothing_else(cluster):
     assert not {".git", ".venv", "build", "runs"} & sent
 
 
-def test_a_relative_output_is_refused_inside_a_job(cluster, tmp_path):
-    status, out = cluster.script(
-        "submit", "--", sys.executable, "jobs/consistency.py", "configs/consistency/miniature.yaml"
-    )
+def test_a_relative_output_is_refused_inside_a_job(cluster):
+    command = ["python", "jobs/consistency.py", "configs/consistency/miniature.yaml"]
+    status, out = cluster.script("submit", "--", *command)
     assert status == 1
     assert "error: the output of a submitted job must be" in out
     assert "Traceback" not in out
