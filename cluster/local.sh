@@ -79,9 +79,9 @@ up() {
     [[ $cpus =~ ^([1-9][0-9]*)?$ ]] || fail "up takes a number of CPUs, at least 1, got $cpus" 2
     [[ ! -e $state/env ]] || fail "a cluster is up already (state in $state); down stops it" 2
     mkdir -p "$state"
-    tmp=$(mktemp -d /tmp/raypipe.XXXXXX) # short: Ray puts sockets below, whose paths are limited
     (umask 077 && "$python" -c 'import secrets; print(secrets.token_hex(32), end="")' >"$state/token")
     read -r -a ports <<<"$(free_ports)"
+    tmp=$(mktemp -d /tmp/raypipe.XXXXXX) # short: Ray puts sockets below, whose paths are limited
     printf 'export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=%q RAY_ADDRESS=%s\ntmp=%s gcs=%s\n' \
         "$state/token" "http://127.0.0.1:${ports[1]}" "$tmp" "$head:${ports[0]}" >"$state/env"
     : >"$state/pids"
@@ -135,7 +135,7 @@ down() {
         for pid in $pids; do
             kill "-$signal" "$pid" 2>/dev/null || true
         done
-        for _ in $(seq 20); do
+        for _ in $(seq 6); do # seconds are enough: a cluster keeps nothing
             pids=$(for pid in $pids; do [[ ! -e /proc/$pid ]] || echo "$pid"; done)
             [[ -n $pids ]] || break 2
             sleep 0.5
