@@ -49,7 +49,8 @@ PYTHON
 start_node() {
     local name=$1
     shift
-    PATH=$(dirname "$python"):$PATH RAYPIPE_CLUSTER_OF=$tmp setsid "$python" -m ray.scripts.scripts start --block --disable-usage-stats \
+    PATH=$(dirname "$python"):$PATH RAYPIPE_CLUSTER_OF=$tmp setsid \
+        "$python" -m ray.scripts.scripts start --block --disable-usage-stats \
         --dashboard-agent-listen-port=0 "$@" >"$state/$name.log" 2>&1 </dev/null &
     echo $! >>"$state/pids"
 }
@@ -78,6 +79,7 @@ up() {
     [[ $workers =~ ^[1-9][0-9]*$ ]] || fail "up takes a number of workers, at least 1, got $workers" 2
     [[ $cpus =~ ^([1-9][0-9]*)?$ ]] || fail "up takes a number of CPUs, at least 1, got $cpus" 2
     [[ ! -e $state/env ]] || fail "a cluster is up already (state in $state); down stops it" 2
+    "$python" -c "import ray" || fail "RAYPIPE_PYTHON must name a Python that has Ray, got $python" 2
     mkdir -p "$state"
     (umask 077 && "$python" -c 'import secrets; print(secrets.token_hex(32), end="")' >"$state/token")
     read -r -a ports <<<"$(free_ports)"
@@ -94,8 +96,8 @@ up() {
     for ((i = 1; i <= workers; i++)); do
         start_node "worker$i" --address="$gcs" --node-ip-address="127.0.0.$((i + 2))" \
             ${cpus:+"--num-cpus=$cpus"}
+        wait_for_nodes $((i + 1)) # two at once would share names in their directory, and hang
     done
-    wait_for_nodes $((workers + 1))
     trap - EXIT
     echo "up: 1 head, $workers worker(s); dashboard at $RAY_ADDRESS (token in $state/token)"
 }
