@@ -14,10 +14,7 @@ import pytest
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
-from raypipe import config
-from raypipe.settings import Consistency
-from raypipe.stages.cluster import check_pools
-from tests.schemas import problems
+from tests.schemas import check_gpu_configs_fit, problems
 
 ROOT = Path(__file__).parents[2]
 CLUSTER = ROOT / "cluster"
@@ -162,14 +159,9 @@ def test_commands_are_sound_shell(tree):
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.parametrize("name", ["sdxl_vs_pixart", "sdxl_vs_lora"])
-def test_the_papers_configs_fit(tree, name):
-    path = ROOT / "configs" / "consistency" / f"{name}.yaml"
-    pools = config.load(path, [], Consistency).pools
+def test_the_papers_configs_fit(tree):
     gpu = tree["available_node_types"]["gpu"]
-    nodes = [gpu["resources"]] * gpu["max_workers"]
-    chain = [("generate", pools.generate), ("embed", pools.embed)]
-    assert check_pools([chain], nodes, may_grow=False) == []
+    check_gpu_configs_fit([gpu["resources"]] * gpu["max_workers"])
 
 
 def test_local_script_is_sound_shell():

@@ -6,10 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from raypipe import config
-from raypipe.settings import Consistency
-from raypipe.stages.cluster import check_pools
-from tests.schemas import problems
+from tests.schemas import check_gpu_configs_fit, problems
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "cluster" / "kuberay"
@@ -134,11 +131,7 @@ def test_the_papers_configs_fit(kind):
     (gpu,) = cluster_spec(kind)["workerGroupSpecs"]
     limits = gpu["template"]["spec"]["containers"][0]["resources"]["limits"]
     node = {"CPU": float(limits["cpu"]), "GPU": float(limits["nvidia.com/gpu"])}
-    for name in ("sdxl_vs_pixart", "sdxl_vs_lora"):
-        path = ROOT / "configs" / "consistency" / f"{name}.yaml"
-        pools = config.load(path, [], Consistency).pools
-        chain = [("generate", pools.generate), ("embed", pools.embed)]
-        assert check_pools([chain], [node] * gpu["maxReplicas"], may_grow=False) == []
+    check_gpu_configs_fit([node] * gpu["maxReplicas"])
 
 
 def test_a_job_ends_and_a_lost_attempt_goes_on():
