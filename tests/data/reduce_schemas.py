@@ -5,7 +5,7 @@
 
 Names, types, allowed values and required fields only; a name that is not there is an error, and
 what only the provider sets (an instance's status) is not there. Together those packages are 250 MB,
-and these files are 0.2 MB, so the tests need none of them. All three are published under
+and these files 75 kB, so the tests need none of them. All three are published under
 Apache-2.0. kuberay.json is no output of this: see the note in it.
 """
 
