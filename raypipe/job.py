@@ -9,15 +9,20 @@ with one line on stderr; 1 for anything else. Importing this loads neither torch
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Generic, TypeVar
 
 from raypipe.config import Strict, load
 from raypipe.errors import UserError
 
 C = TypeVar("C", bound=Strict)
+
+SUBMITTED = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+"""Variable that Ray sets in the process that `ray job submit` starts, and in no other."""
 
 
 @dataclass(frozen=True)
@@ -62,4 +67,18 @@ def _parse(description: str, kind: type[C]) -> Job[C]:
     if arguments.output is not None:
         overrides.append(f"output={json.dumps(arguments.output)}")  # as text, whatever it says
     config = load(arguments.config, overrides, kind)
+    _check_output(str(getattr(config, "output", "")))
     return Job(config, arguments.dry_run, arguments.address, arguments.verbose)
+
+
+def _check_output(output: str) -> None:
+    """UserError for a run directory that would be lost with a submitted job's working directory."""
+    if (
+        SUBMITTED in os.environ
+        and "://" not in output
+        and not Path(output).expanduser().is_absolute()
+    ):
+        raise UserError(
+            "the output of a submitted job must be a URI or an absolute path that every node can "
+            f"write, since its working directory is a temporary copy, got {output}"
+        )

@@ -1,5 +1,6 @@
 """The command line as a user meets it: exit status, one clear line, and nothing heavy loaded."""
 
+import contextlib
 import re
 import subprocess
 import sys
@@ -193,3 +194,25 @@ def test_an_unknown_option_is_a_mistake_too(write):
     done = job(write(), "--dryrun")
     assert done.returncode == 2
     assert "unrecognized arguments: --dryrun" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("output", "refused"),
+    [("runs/mine", True), ("./mine", True), ("/shared/mine", False), ("s3://bucket/mine", False)],
+)
+def test_a_submitted_job_needs_an_output_that_outlives_it(
+    write, monkeypatch, capsys, output, refused
+):
+    monkeypatch.setattr(sys, "argv", ["job", str(write(output=output))])
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
+    with pytest.raises(SystemExit) if refused else contextlib.nullcontext() as stopped:
+        run("A job.", Consistency, lambda job: job.config.output)
+    out, err = capsys.readouterr()
+    if refused:
+        assert stopped.value.code == 2
+        assert err == (
+            "error: the output of a submitted job must be a URI or an absolute path that every "
+            f"node can write, since its working directory is a temporary copy, got {output}\n"
+        )
+    else:
+        assert out == f"{output}\n"

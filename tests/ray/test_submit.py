@@ -1,0 +1,201 @@
+"""`ray job submit` on a real cluster with token authentication, which cluster/local.sh starts."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow.dataset as pads
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+ROOT = Path(__file__).parents[2]
+N_IMAGES = 32
+
+
+class Cluster:
+    """One head and one worker, as cluster/local.sh makes them, and the two command lines."""
+
+    def __init__(self, state: Path):
+        self.state = state
+        self._clean = {key: value for key, value in os.environ.items() if "RAY_" not in key}
+
+    def script(self, *arguments, cwd=ROOT):
+        """cluster/local.sh; returns (status, stdout and stderr)."""
+        own = {"RAYPIPE_CLUSTER": str(self.state), "RAYPIPE_PYTHON": sys.executable}
+        return self._run([str(ROOT / "cluster" / "local.sh"), *arguments], own, cwd)
+
+    def ray(self, *arguments, **more):
+        """The ray command line itself, with what a user would set; returns (status, output)."""
+        own = {
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN_PATH": str(self.state / "token"),
+            "RAY_ADDRESS": self.address(),
+            **more,
+        }
+        return self._run([sys.executable, "-m", "ray.scripts.scripts", *arguments], own, ROOT)
+
+    def address(self):
+        """The dashboard's, from what the script told."""
+        return next(
+            word.removeprefix("RAY_ADDRESS=")
+            for word in (self.state / "env").read_text().split()
+            if word.startswith("RAY_ADDRESS=")
+        )
+
+    def _run(self, command, own, cwd):
+        done = subprocess.run(
+            command,
+            cwd=cwd,
+            env={**self._clean, **own},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=300,
+        )
+        return done.returncode, done.stdout
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    cluster = Cluster(tmp_path_factory.mktemp("cluster") / "state")
+    status, out = cluster.script("up", "1", "2", cwd="/")
+    assert status == 0, out
+    yield cluster
+    if (cluster.state / "env").exists():
+        cluster.script("down")
+
+
+def submit(cluster, folder, *options):
+    """Submit two small models × two prompts × eight seeds, one picture a batch."""
+    tree = {
+        "models": [{"name": name, "id": f"miniature/{name}"} for name in ("sdxl", "pixart")],
+        "prompts": ["a red ball", "a portrait of a woman with dark hair"],
+        "seeds": N_IMAGES // 4,
+        "sampler": {"scheduler": "euler", "steps": 10, "width": 64, "height": 64},
+        "encoder": {"id": "miniature/clip"},
+        "pools": {
+            "generate": {"cpus_per_actor": 0.75, "batch_size": 1},
+            "embed": {"cpus_per_actor": 0.25},
+        },
+        "statistics": {"resamples": 99},
+        "output": str(folder / "run"),
+    }
+    folder.mkdir(exist_ok=True)
+    (folder / "config.yaml").write_text(yaml.safe_dump(tree))
+    job = [sys.executable, "jobs/consistency.py", str(folder / "config.yaml")]
+    return cluster.ray("job", "submit", *options, "--working-dir", ".", "--", *job)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(cluster, tmp_path_factory):
+    """A run whose submission waited for it, and what that printed."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    status, out = submit(cluster, folder)
+    assert status == 0, out
+    return folder / "run", out
+
+
+def test_a_second_cluster_with_the_same_state_is_refused(cluster):
+    status, out = cluster.script("up")
+    assert status == 2
+    assert "up already" in out
+
+
+def test_the_cluster_has_a_head_without_cpus_and_a_worker(cluster):
+    status, out = cluster.ray("list", "nodes", "--format", "json")
+    assert status == 0, out
+    nodes = json.loads(out[out.index("[") :])
+    assert {node["state"] for node in nodes} == {"ALIVE"}
+    cpus = {node["is_head_node"]: node["resources_total"].get("CPU", 0) for node in nodes}
+    assert cpus == {True: 0, False: 2}
+
+
+def test_the_token_is_private_and_a_wrong_one_is_refused(cluster):
+    assert (cluster.state / "token").stat().st_mode & 0o077 == 0
+    status, out = cluster.ray("job", "list")
+    assert status == 0, out
+    status, out = cluster.ray("job", "list", RAY_AUTH_TOKEN="0" * 64, RAY_AUTH_TOKEN_PATH="")
+    assert status != 0
+    assert "InvalidToken" in out or "authentication" in out.lower(), out
+
+
+def test_a_submitted_job_prints_its_log_and_finishes(undisturbed):
+    directory, out = undisturbed
+    assert f"\n{directory}\n" in out
+    assert f"{N_IMAGES}/{N_IMAGES} images" in out
+    assert "succeeded" in out
+    manifest = json.loads((directory / "manifest.json").read_text())
+    assert manifest["counts"] == {"requested": N_IMAGES, "made": N_IMAGES, "quarantined": 0}
+
+
+def test_stopped_in_the_middle_it_resumes_when_submitted_again(cluster, undisturbed, tmp_path):
+    status, out = submit(cluster, tmp_path, "--submission-id", "halfway", "--no-wait")
+    assert status == 0, out
+    images = tmp_path / "run" / "images"
+    until = time.monotonic() + 240
+    while len(list(images.glob("*.parquet"))) < 2:
+        assert time.monotonic() < until, cluster.ray("job", "logs", "halfway")[1]
+        time.sleep(0.05)
+    status, out = cluster.ray("job", "stop", "halfway")
+    assert status == 0, out
+    assert "was stopped" in cluster.ray("job", "status", "halfway")[1]
+    assert "images" in cluster.ray("job", "logs", "halfway")[1]
+    made = {path: path.stat().st_mtime_ns for path in images.glob("*.parquet")}
+    assert 2 <= len(made) < N_IMAGES
+    assert not (tmp_path / "run" / "manifest.json").exists()
+
+    status, out = submit(cluster, tmp_path)
+    assert status == 0, out
+    again = [path for path, written in made.items() if path.stat().st_mtime_ns != written]
+    assert again == []  # what is there is not made again
+    directory, _ = undisturbed
+    for folder in ("samples", "images", "embeddings"):
+        rows, expected = (
+            pads.dataset(run / folder, format="parquet").to_table().sort_by("sample_id")
+            for run in (tmp_path / "run", directory)
+        )
+        assert rows.equals(expected), folder
+    assert pq.read_table(tmp_path / "run/scores.parquet").equals(
+        pq.read_table(directory / "scores.parquet")
+    )
+    again, before = (run / "results.json" for run in (tmp_path / "run", directory))
+    assert again.read_bytes() == before.read_bytes()
+
+
+def test_a_job_gets_the_sources_and_refuses_an_output_among_them(cluster):
+    job = "jobs/consistency.py configs/consistency/miniature.yaml"
+    command = ["bash", "-c", f"echo sent: * .[a-z]*; python {job}"]
+    status, out = cluster.script("submit", "--", *command, cwd="/")
+    assert status == 1
+    sent = set(next(line for line in out.splitlines() if line.startswith("sent:")).split()[1:])
+    assert {"raypipe", "jobs", "configs"} <= sent
+    assert not {".git", ".venv", "build", "runs"} & sent
+    assert "error: the output of a submitted job must be" in out
+    assert "Traceback" not in out
+
+
+def test_down_leaves_nothing(cluster):
+    environment = dict(
+        word.split("=", 1) for word in (cluster.state / "env").read_text().split() if "=" in word
+    )
+    directory = environment["tmp"]
+    marked = [path for path in Path("/proc").glob("[0-9]*") if knows(path, directory)]
+    assert len(marked) > 4  # two raylets, their agents, and what only the head has
+    status, out = cluster.script("down")
+    assert status == 0, out
+    assert not [path for path in marked if knows(path, directory)]
+    assert not Path(directory).exists()
+    assert cluster.script("status")[0] == 2
+
+
+def knows(process: Path, directory: str) -> bool:
+    try:
+        return directory.encode() in (process / "cmdline").read_bytes()
+    except OSError:
+        return False
