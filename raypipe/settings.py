@@ -45,13 +45,22 @@ class Model(Strict):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")
     """What the tables call it."""
     id: str | None = None
-    """Hub id, local directory, or miniature/NAME; None for pictures that exist (`images`)."""
+    """Hub id, directory, single-file checkpoint, zoo/NAME or miniature/NAME.
+
+    A single file ends in .safetensors: a path, or a file of a hub repository, org/name/FILE. None
+    for pictures that exist (`images`). The zoo's names are in docs/models.md.
+    """
     revision: str | None = None
+    """Commit, tag or branch on the hub; a zoo model has its own."""
     variant: str | None = None
     """Weight files' variant, such as fp16."""
+    config: str | None = None
+    """Of a single file: hub id or directory of the pipeline whose configs and tokenizers it has."""
+    config_revision: str | None = None
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"
     vae: str | None = None
     """Another VAE, such as madebyollin/sdxl-vae-fp16-fix."""
+    vae_revision: str | None = None
     lora: Lora | None = None
     prompt_suffix: str = ""
     """Appended to every prompt for this model; prompts are paired without it."""
@@ -68,6 +77,20 @@ class Model(Strict):
                 raise ValueError(f"unknown key {key}{near_miss(key, list(Sampler.model_fields))}")
         Sampler.model_validate(value)
         return value
+
+    @model_validator(mode="after")
+    def _single_file_has_a_config(self) -> Self:
+        if self.id is None or not self.id.endswith(".safetensors"):
+            if self.config is not None:
+                raise ValueError(f"config belongs to a single file, .safetensors, got {self.id}")
+        elif self.config is None:
+            raise ValueError(
+                "a single-file checkpoint needs config, the hub id or directory of a pipeline of "
+                f"its family, got none for {self.id}"
+            )
+        elif self.variant is not None:
+            raise ValueError(f"a single file has no variant, got {self.variant}")
+        return self
 
 
 class Images(Strict):

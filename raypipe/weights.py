@@ -14,8 +14,11 @@ from raypipe.errors import UserError
 from raypipe.models.families import ENCODED
 from raypipe.settings import Encoder, Lora, Model
 
-WEIGHT_SUFFIXES = {".safetensors", ".bin", ".pt", ".ckpt", ".json", ".txt", ".model"}
+WEIGHT_SUFFIXES = frozenset({".safetensors", ".bin", ".pt", ".ckpt", ".json", ".txt", ".model"})
 """What decides a model's output: weights, configs and tokenizers, but no readme."""
+
+CONFIG_SUFFIXES = frozenset({".json", ".txt", ".model"})
+"""What a single-file checkpoint takes from a pipeline's directory."""
 
 
 def locate(identifier: str) -> str:
@@ -43,31 +46,42 @@ def model_identity(model: Model) -> dict[str, Any]:
     """
     assert model.id is not None
     where = locate(model.id)
-    if is_local(where) and not (Path(where) / "model_index.json").is_file():
-        raise UserError(f"a model directory must hold model_index.json, got {where} ({model.name})")
+    if model.config is not None:
+        from raypipe.single_file import single_file_identity
+
+        weights = single_file_identity(model)
+    else:
+        if is_local(where) and not (Path(where) / "model_index.json").is_file():
+            raise UserError(
+                f"a model directory must hold model_index.json, got {where} ({model.name})"
+            )
+        weights = {"weights": fingerprint(where, model.revision, f"model {model.name}")}
     identity: dict[str, Any] = {
-        "weights": fingerprint(where, model.revision, f"model {model.name}"),
+        **weights,
         "variant": model.variant,
         "dtype": model.dtype,
-        "vae": model.vae and fingerprint(locate(model.vae), None, f"VAE of model {model.name}"),
+        "vae": model.vae
+        and fingerprint(locate(model.vae), model.vae_revision, f"VAE of model {model.name}"),
         "options": dict(model.options),
     }
     if model.lora is not None:
         identity["lora"] = {**lora_identity(model.lora, model.name), "scale": model.lora.scale}
-        _check_lora_fits(where, model.lora, model.name)
+        if model.config is None:
+            _check_lora_fits(where, model.lora, model.name)
     return identity
 
 
 def pipeline_index(model: Model) -> dict[str, Any]:
     """What a pipeline's model_index.json says: its class, and its components."""
     assert model.id is not None
-    where = locate(model.id)
+    where = locate(model.config or model.id)
     if is_local(where):
         path = Path(where) / "model_index.json"
     else:
         from huggingface_hub import hf_hub_download
 
-        path = Path(hf_hub_download(where, "model_index.json", revision=model.revision))
+        revision = model.config_revision if model.config else model.revision
+        path = Path(hf_hub_download(where, "model_index.json", revision=revision))
     try:
         return dict(json.loads(path.read_text()))
     except (OSError, ValueError) as error:
@@ -102,20 +116,22 @@ def encoder_identity(encoder: Encoder) -> dict[str, Any]:
     return encoder.model_dump(mode="json")
 
 
-def fingerprint(where: str, revision: str | None, what: str) -> str:
+def fingerprint(
+    where: str, revision: str | None, what: str, suffixes: frozenset[str] = WEIGHT_SUFFIXES
+) -> str:
     """Name the weights by content: a hash of a local path's files, or a hub id at a commit."""
     if is_local(where):
-        return _hash_files(where, what)
+        return _hash_files(where, what, suffixes)
     return f"{where}@{_hub_commit(where, revision, what)}"
 
 
 @cache
-def _hash_files(where: str, what: str) -> str:
+def _hash_files(where: str, what: str, suffixes: frozenset[str]) -> str:
     root = Path(where)
     if root.is_file():
         files = [root]
     else:
-        files = sorted(path for path in root.rglob("*") if path.suffix in WEIGHT_SUFFIXES)
+        files = sorted(path for path in root.rglob("*") if path.suffix in suffixes)
     if not files:
         raise UserError(f"no weights found for {what}: {where}")
     digest = hashlib.sha256()

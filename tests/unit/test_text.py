@@ -79,15 +79,11 @@ def test_clip_skip_of_stable_diffusion_is_refused_where_the_libraries_break_it(t
 def text_lora(path, scale):
     """A LoRA on both text encoders of the tiny SDXL, in diffusers' layout."""
     generator = torch.Generator().manual_seed(0)
-    name = "text_model.encoder.layers.0.self_attn.q_proj"
     tensors = {}
-    for part in ("text_encoder", "text_encoder_2"):
-        tensors[f"{part}.{name}.lora_linear_layer.down.weight"] = torch.randn(
-            2, 16, generator=generator
-        )
-        tensors[f"{part}.{name}.lora_linear_layer.up.weight"] = scale * torch.randn(
-            16, 2, generator=generator
-        )
+    for part, width in (("text_encoder", 16), ("text_encoder_2", 32)):
+        layer = f"{part}.text_model.encoder.layers.0.self_attn.q_proj.lora_linear_layer"
+        tensors[f"{layer}.down.weight"] = torch.randn(2, width, generator=generator)
+        tensors[f"{layer}.up.weight"] = scale * torch.randn(width, 2, generator=generator)
     save_file(tensors, path)
     return Lora(id=str(path))
 

@@ -124,7 +124,7 @@ def test_a_lora_for_another_architecture_is_refused(tiny_models):
     assert told.startswith("a LoRA must fit its model: pytorch_lora_weights.safetensors changes ")
     assert told.endswith("no such module in model m")
     told = mistake(lambda: identity(tiny_models.sd15, lora=lora))  # has narrower text
-    assert "attn2.to_v (32 inputs), which takes 16 inputs in model m" in told
+    assert "attn2.to_v (48 inputs), which takes 16 inputs in model m" in told
 
 
 @pytest.mark.parametrize(
