@@ -39,6 +39,24 @@ class Sampler(Strict):
     """None is each pipeline's own default; for SDXL that is not the same as an empty text."""
 
 
+class Memory(Strict):
+    """How a model shares its device's memory; none but `vae_tiling` changes what a picture is."""
+
+    batch: Literal["auto"] | Annotated[int, Field(ge=1)] | None = None
+    """Pictures made at once inside a planned batch; None for all of them.
+
+    auto tries the first batch with a single step. Whatever is set, a size that runs out of memory
+    is halved, with the same seeds.
+    """
+    vae_slicing: bool = False
+    """Decode one picture at a time."""
+    vae_tiling: bool = False
+    """Decode large pictures in overlapping tiles; their seams are blended: pictures differ."""
+    offload: Literal["none", "model", "sequential"] = "none"
+    """Keep the parts of the pipeline in the host's memory: all but the one at work, or all but the
+    layer at work, which is much slower."""
+
+
 class Model(Strict):
     """One column of the comparison: a model that generates, or one whose pictures exist."""
 
@@ -68,6 +86,7 @@ class Model(Strict):
     """Keys of `sampler` that differ for this model."""
     options: dict[str, Scalar] = Field(default_factory=dict)
     """More arguments of the pipeline's call."""
+    memory: Memory = Memory()
 
     @field_validator("sampler")
     @classmethod
@@ -242,6 +261,12 @@ class Consistency(Strict):
         absent = [key for key in ("prompts", "seeds") if getattr(self, key) in (None, "", ())]
         if absent and any(model.id for model in self.models):
             raise ValueError(f"models that generate need {' and '.join(absent)}, got none")
+        offloaded = [m.name for m in self.models if m.memory.offload != "none"]
+        if offloaded and not self.pools.generate.gpus_per_actor:
+            raise ValueError(
+                f"memory.offload needs a GPU (pools.generate.gpus_per_actor), got none for "
+                f"{', '.join(offloaded)}"
+            )
         for pair in self.comparisons or ():
             unknown = [name for name in pair if self.models and name not in names]
             if unknown or pair[0] == pair[1]:

@@ -64,6 +64,8 @@ def model_identity(model: Model) -> dict[str, Any]:
         and fingerprint(locate(model.vae), model.vae_revision, f"VAE of model {model.name}"),
         "options": dict(model.options),
     }
+    if model.memory.vae_tiling:
+        identity["vae_tiling"] = True
     if model.lora is not None:
         identity["lora"] = {**lora_identity(model.lora, model.name), "scale": model.lora.scale}
         if model.config is None:

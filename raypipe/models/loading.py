@@ -63,6 +63,28 @@ def load_pipeline(
     return pipe
 
 
+def place(pipe: diffusers.DiffusionPipeline, model: Model, device: str) -> None:
+    """Put a pipeline on its device, in the way that the model's `memory` says."""
+    memory = model.memory
+    vae = getattr(pipe, "vae", None)
+    for wanted, way in ((memory.vae_slicing, "slicing"), (memory.vae_tiling, "tiling")):
+        if wanted and vae is not None:
+            if not hasattr(vae, f"enable_{way}"):
+                raise UserError(
+                    f"memory.vae_{way} needs a VAE that can do so, got {type(vae).__name__} "
+                    f"(model {model.name})"
+                )
+            getattr(vae, f"enable_{way}")()
+    if memory.offload == "none":
+        pipe.to(device)
+    elif device == "cpu":
+        raise UserError(f"memory.offload needs a GPU, got device cpu (model {model.name})")
+    elif memory.offload == "model":
+        pipe.enable_model_cpu_offload(device=device)
+    else:
+        pipe.enable_sequential_cpu_offload(device=device)
+
+
 def _from_single_file(
     model: Model, dtype: torch.dtype, given: dict[str, Any]
 ) -> diffusers.DiffusionPipeline:
