@@ -42,7 +42,7 @@ class Sampler(Strict):
 class Memory(Strict):
     """How a model shares its device's memory; none but `vae_tiling` changes what a picture is."""
 
-    batch: Literal["auto"] | Annotated[int, Field(ge=1)] | None = None
+    batch: Literal["auto"] | int | None = None
     """Pictures made at once inside a planned batch; None for all of them.
 
     auto tries the first batch with a single step. Whatever is set, a size that runs out of memory
@@ -55,6 +55,13 @@ class Memory(Strict):
     offload: Literal["none", "model", "sequential"] = "none"
     """Keep the parts of the pipeline in the host's memory: all but the one at work, or all but the
     layer at work, which is much slower."""
+
+    @field_validator("batch")
+    @classmethod
+    def _is_a_count(cls, value: str | int | None) -> str | int | None:
+        if isinstance(value, int) and value < 1:
+            raise ValueError("batch must be auto or at least 1")
+        return value
 
 
 class Model(Strict):

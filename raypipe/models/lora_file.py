@@ -67,7 +67,7 @@ def read_lora(lora: Lora, model_name: str) -> dict[str, Layer]:
             raise UserError(f"{what}: layer {name} is there twice")
         layers[name] = Layer(down, up if scale == 1 else up.float() * scale)
     if tensors:
-        raise UserError(f"{what}: unexpected keys such as {min(tensors)} ({len(tensors)} of them)")
+        raise UserError(f"{what}: unexpected keys such as {min(tensors)} ({len(tensors)})")
     if not layers:
         raise UserError(f"the file holds no LoRA weights: {file} (model {model_name})")
     return layers
