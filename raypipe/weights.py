@@ -12,6 +12,7 @@ from typing import Any
 
 from raypipe.errors import UserError
 from raypipe.models.families import ENCODED
+from raypipe.models.lora_names import DOWN, ORIGINAL, names_of, part_of
 from raypipe.settings import Encoder, Lora, Model
 
 WEIGHT_SUFFIXES = frozenset({".safetensors", ".bin", ".pt", ".ckpt", ".json", ".txt", ".model"})
@@ -212,31 +213,42 @@ def lora_file(lora: Lora) -> Path | None:
 
 
 def _check_lora_fits(base: str, lora: Lora, name: str) -> None:
-    """Compare the LoRA's module names and shapes with the base model's, by file headers.
+    """Compare the LoRA's layers with the base model's modules, by file headers.
 
-    Only for local files in diffusers' layout; whatever else is checked by the first actor, which
-    compares outputs.
+    Only for local files; whatever else is checked by the first actor, and so are layers that go by
+    the names of the original code.
     """
     file = lora_file(lora)
     if file is None or not is_local(base):
         return
     tensors = safetensors_shapes(file)
-    downs = {key: shape for key, shape in tensors.items() if key.endswith(".lora_A.weight")}
-    if not downs:
-        if any("lora" in key for key in tensors):
-            return  # another layout, such as kohya's
+    if not any("lora" in key for key in tensors):
         raise UserError(f"the file holds no LoRA weights: {file} (model {name})")
-    modules: dict[str, tuple[int, ...]] = {}
-    for part in ("unet", "transformer", "text_encoder", "text_encoder_2"):
-        for path in sorted((Path(base) / part).glob("*.safetensors")):
-            shapes = safetensors_shapes(path).items()
-            modules |= {f"{part}.{key}": s for key, s in shapes if len(s) > 1}
-    for key, shape in downs.items():
-        module = key.removesuffix(".lora_A.weight")
-        target = modules.get(f"{module}.weight")
-        if target is None or target[1] != shape[1]:
-            found = "no such module" if target is None else f"which takes {target[1]} inputs"
+    inputs = _inputs_by_layer(Path(base))
+    for key, shape in tensors.items():
+        ending = next((ending for ending in DOWN if key.endswith(ending)), None)
+        if ending is None:
+            continue
+        layer = key.removesuffix(ending)
+        part, path = part_of(layer)
+        target = inputs.get((part, path))
+        if target != shape[1] and not path.startswith(ORIGINAL):
+            found = "no such module" if target is None else f"which takes {target} inputs"
             raise UserError(
-                f"a LoRA must fit its model: {file.name} changes {module} "
+                f"a LoRA must fit its model: {file.name} changes {layer} "
                 f"({shape[1]} inputs), {found} in model {name}"
             )
+
+
+def _inputs_by_layer(base: Path) -> dict[tuple[str, str], int]:
+    """How many inputs each layer takes, by its part and each name that LoRA files have for it."""
+    parts = {"unet": "denoiser", "transformer": "denoiser"}
+    inputs = {}
+    for folder in ("unet", "transformer", "text_encoder", "text_encoder_2"):
+        part = parts.get(folder, folder)
+        for file in sorted((base / folder).glob("*.safetensors")):
+            for key, shape in safetensors_shapes(file).items():
+                if key.endswith(".weight") and len(shape) > 1:
+                    for name in names_of(key.removesuffix(".weight"), part):
+                        inputs[part, name] = shape[1]
+    return inputs

@@ -12,21 +12,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from raypipe.errors import UserError
+from raypipe.models.lora_names import DOWN
 from raypipe.settings import Lora
 from raypipe.weights import lora_file
-
-DOWN = (
-    ".lora_A.weight",
-    ".lora_A.default.weight",
-    ".lora.down.weight",
-    "_lora.down.weight",
-    ".lora_linear_layer.down.weight",
-    ".lora_down.weight",
-)
-"""How the key of a layer's first matrix ends, in each layout.
-
-In order: peft; peft with its adapter's name; diffusers; its oldest files; its text encoders; kohya.
-"""
 
 
 @dataclass(frozen=True)

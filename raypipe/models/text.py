@@ -66,7 +66,10 @@ class TextEncoder(PromptEncoder):
     def __init__(self, model: Model, sampler: Sampler, device: str):
         pipe = load_pipeline(model, sampler, "text")
         lora = load_lora(pipe, model)
-        place(pipe, model, device)
+        if device == "cpu":
+            pipe.to(device)  # `memory.offload` is about the GPU that makes pictures
+        else:
+            place(pipe, model, device)
         super().__init__(pipe, model, sampler, device)
         if lora is not None:
             lora.check_acts(self._example)

@@ -13,6 +13,7 @@ from raypipe.models.diffusion import Generator
 from raypipe.models.ldm_names import unet_name
 from raypipe.models.text import TextEncoder
 from raypipe.settings import Lora, Model, Sampler
+from raypipe.weights import model_identity
 from tests import tiny
 from tests.lora_files import Matrices, matrices, merged, with_text_model, write
 
@@ -67,6 +68,7 @@ def picture_of(pipe) -> np.ndarray:
 def check(directory, file, layers: Matrices, scale=0.7):
     """The LoRA in the file draws what the merged weights draw, and not what those without do."""
     model = Model(name="m", id=str(directory), lora=Lora(id=str(file), scale=scale))
+    model_identity(model)  # does not refuse it
     expected = picture_of(merged(directory, layers, scale))
     assert np.abs(picture(model) - expected).max() < 1e-4
     assert np.abs(picture(model.model_copy(update={"lora": None})) - expected).max() > 1e-3
@@ -252,6 +254,8 @@ def test_a_matrix_without_the_other_is_refused(tiny_models, tmp_path):
 def test_a_layer_that_the_model_lacks_is_refused(tiny_models, tmp_path):
     layers = matrices(tiny_models.sdxl, ("layers.3.mlp.fc1",))
     file = write(tmp_path / "l.safetensors", layers, ".lora_A.weight", ".lora_B.weight")
+    with pytest.raises(UserError, match=r"text_encoder_2.*no such module in model m"):
+        model_identity(Model(name="m", id=str(tiny_models.sd15), lora=Lora(id=str(file))))
     told = refused(tiny_models.sd15, file)
     assert told.endswith("it changes text_encoder_2, which the model does not have")
     layers = {f"unet.nothing.{name}": value for name, value in layers.items()}
