@@ -74,6 +74,30 @@ def sd15(path: Path) -> Path:
     return path
 
 
+def lcm(path: Path) -> Path:
+    """A latent consistency model: a pipeline that raypipe has no knowledge of."""
+    torch.manual_seed(5)
+    tokenizer = clip_tokenizer(CAPTIONS)
+    diffusers.LatentConsistencyModelPipeline(
+        vae=vae(),
+        text_encoder=clip_text(transformers.CLIPTextModel, tokenizer, 12),
+        tokenizer=tokenizer,
+        unet=diffusers.UNet2DConditionModel(
+            sample_size=4,
+            block_out_channels=(8, 16, 16, 16),
+            cross_attention_dim=WIDTH,
+            attention_head_dim=2,
+            norm_num_groups=4,
+            time_cond_proj_dim=8,
+        ),
+        scheduler=diffusers.LCMScheduler(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    ).save_pretrained(path)
+    return path
+
+
 def sdxl(path: Path) -> Path:
     """SDXL: two text encoders, of unequal widths, and size conditioning."""
     torch.manual_seed(1)

@@ -107,7 +107,9 @@ class Generator:
         """Arguments that carry the text: encoded once for each prompt where the pipeline can."""
         if self._prompts is None:
             negative = self._sampler.negative_prompt
-            return {"prompt": prompts, "negative_prompt": negative and [negative] * len(prompts)}
+            if negative is None:  # there are pipelines that know no such argument
+                return {"prompt": prompts}
+            return {"prompt": prompts, "negative_prompt": [negative] * len(prompts)}
         return self._batched([self._prompts.encode(prompt) for prompt in prompts])
 
     def _batched(self, texts: Sequence[Text]) -> dict[str, Any]:

@@ -276,3 +276,19 @@ def test_layers_have_the_precision_of_the_model(tiny_models):
     unet = Generator(model, SAMPLER, "cpu")._pipe.unet
     kinds = {p.dtype for name, p in unet.named_parameters() if "lora" in name}
     assert kinds == {torch.bfloat16}
+
+
+def test_a_part_that_changes_nothing_may_stand_beside_one_that_does(tiny_models, tmp_path):
+    """Trainers write zeros for a text encoder that was not trained."""
+    layers = matrices(tiny_models.sd15, ("layers.3.mlp.fc1", "attn1.to_q"))
+    layers = {
+        name: (down, up * 0 if name.startswith("text_encoder") else up)
+        for name, (down, up) in layers.items()
+    }
+    file = tmp_path / "l.safetensors"
+    write(file, layers, ".lora_A.weight", ".lora_B.weight", with_text_model)
+    check(tiny_models.sd15, file, layers)
+    save_file({key: value * 0 for key, value in load_file(file).items()}, file)
+    model = Model(name="m", id=str(tiny_models.sd15), lora=Lora(id=str(file)))
+    with pytest.raises(UserError, match="must change the picture"):
+        TextEncoder(model, SAMPLER, "cpu")

@@ -1,6 +1,9 @@
 """Checkpoints in one file give the pictures of the same weights in folders."""
 
+import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -123,3 +126,22 @@ def test_a_file_or_config_that_is_not_there_is_refused(tiny_models, tmp_path):
 def test_keys_that_contradict_each_other_are_refused(keys, told):
     with pytest.raises(ValidationError, match=told):
         Model(name="m", **keys)
+
+
+def test_a_file_of_a_hub_repository_is_named_by_its_commit(tiny_models, tmp_path):
+    """As in a cache of the hub, without a network."""
+    commit = "b" * 40
+    cache = tmp_path / "hub" / "models--org--name"
+    (cache / "refs").mkdir(parents=True)
+    (cache / "refs" / "main").write_text(commit)
+    (cache / "snapshots" / commit).mkdir(parents=True)
+    script = (
+        "import sys\nfrom raypipe.settings import Model\n"
+        "from raypipe.weights import model_identity\n"
+        "m = Model(name='m', id='org/name/a/b.safetensors', config=sys.argv[1])\n"
+        "print(model_identity(m)['weights'])"
+    )
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
+    command = [sys.executable, "-c", script, str(tiny_models.sd15)]
+    told = subprocess.check_output(command, env=environment, text=True)
+    assert told.strip() == f"org/name@{commit}/a/b.safetensors"

@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from raypipe.errors import UserError
 from raypipe.models.diffusion import Generator
 from raypipe.models.text import TextEncoder
-from raypipe.settings import Lora, Model, Sampler
+from raypipe.settings import Lora, Memory, Model, Sampler
 from raypipe.weights import can_encode_apart
 
 SAMPLER = Sampler(scheduler="euler", steps=2, guidance=5.0, width=32, height=32)
@@ -61,6 +61,16 @@ def test_only_pipelines_that_take_encoded_text_are_encoded_apart(directory, tmp_
     assert can_encode_apart(Model(name="m", id=directory))
     (tmp_path / "model_index.json").write_text('{"_class_name": "KandinskyPipeline"}')
     assert not can_encode_apart(Model(name="m", id=str(tmp_path)))
+
+
+def test_offload_is_not_for_text_on_a_cpu(tiny_models):
+    """Pictures may be made on a GPU, under offload, of text that a CPU encodes."""
+    model = Model(name="m", id=str(tiny_models.pixart))
+    offloaded = model.model_copy(update={"memory": Memory(offload="model")})
+    texts = [TextEncoder(one, SAMPLER, "cpu").encode("a red ball") for one in (model, offloaded)]
+    assert all(torch.equal(texts[0][name], texts[1][name]) for name in texts[0])
+    with pytest.raises(UserError, match=r"memory\.offload needs a GPU, got device cpu"):
+        Generator(offloaded, SAMPLER, "cpu")
 
 
 def test_options_of_text_encoding_act(tiny_models):
