@@ -6,68 +6,13 @@ never detected. See `raypipe.config` for how files and overrides become one of t
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from raypipe.config import Strict, near_miss
-
-Scalar = bool | int | float | str | None
-
-
-class Lora(Strict):
-    """A LoRA on top of a model."""
-
-    id: str
-    """Hub id, local directory or file, or miniature/NAME."""
-    scale: float = 1.0
-    weight_name: str | None = None
-    """File inside `id`, where there are several."""
-    revision: str | None = None
-
-
-class Sampler(Strict):
-    """How pictures are sampled."""
-
-    scheduler: Literal["euler", "euler_a", "ddim", "dpmpp_2m", "unipc", "lcm"] | None = None
-    """None keeps the model's own."""
-    steps: int = Field(20, ge=1)
-    guidance: float = Field(7.5, ge=0)
-    width: int = Field(1024, ge=8, multiple_of=8)
-    """Pixels."""
-    height: int = Field(1024, ge=8, multiple_of=8)
-    """Pixels."""
-    negative_prompt: str | None = None
-    """None is each pipeline's own default; for SDXL that is not the same as an empty text."""
-
-
-class Model(Strict):
-    """One column of the comparison: a model that generates, or one whose pictures exist."""
-
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")
-    """What the tables call it."""
-    id: str | None = None
-    """Hub id, local directory, or miniature/NAME; None for pictures that exist (`images`)."""
-    revision: str | None = None
-    variant: str | None = None
-    """Weight files' variant, such as fp16."""
-    dtype: Literal["float32", "float16", "bfloat16"] = "float32"
-    vae: str | None = None
-    """Another VAE, such as madebyollin/sdxl-vae-fp16-fix."""
-    lora: Lora | None = None
-    prompt_suffix: str = ""
-    """Appended to every prompt for this model; prompts are paired without it."""
-    sampler: dict[str, Scalar] = Field(default_factory=dict)
-    """Keys of `sampler` that differ for this model."""
-    options: dict[str, Scalar] = Field(default_factory=dict)
-    """More arguments of the pipeline's call."""
-
-    @field_validator("sampler")
-    @classmethod
-    def _known_sampler_keys(cls, value: dict[str, Scalar]) -> dict[str, Scalar]:
-        for key in value:
-            if key not in Sampler.model_fields:
-                raise ValueError(f"unknown key {key}{near_miss(key, list(Sampler.model_fields))}")
-        Sampler.model_validate(value)
-        return value
+from raypipe.config import Strict
+from raypipe.model_settings import Lora as Lora
+from raypipe.model_settings import Memory as Memory
+from raypipe.model_settings import Model, Sampler
+from raypipe.models.zoo import fill_sampler
 
 
 class Images(Strict):
@@ -203,6 +148,20 @@ class Consistency(Strict):
     output: str
     """Run directory: a path, s3:// or gs://."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _samplers_from_zoo(cls, value: Any) -> Any:
+        """What a zoo model is sampled with goes below what the run's `sampler` sets."""
+        if not isinstance(value, dict) or not isinstance(value.get("models"), list | tuple):
+            return value
+        run = value.get("sampler") or {}
+        set_by_run = run.model_fields_set if isinstance(run, Sampler) else set(run)
+        models = [
+            fill_sampler(model, set_by_run) if isinstance(model, dict) else model
+            for model in value["models"]
+        ]
+        return {**value, "models": models}
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         names = [model.name for model in self.models]
@@ -219,6 +178,12 @@ class Consistency(Strict):
         absent = [key for key in ("prompts", "seeds") if getattr(self, key) in (None, "", ())]
         if absent and any(model.id for model in self.models):
             raise ValueError(f"models that generate need {' and '.join(absent)}, got none")
+        offloaded = [m.name for m in self.models if m.memory.offload != "none"]
+        if offloaded and not self.pools.generate.gpus_per_actor:
+            raise ValueError(
+                f"memory.offload needs a GPU (pools.generate.gpus_per_actor), got none for "
+                f"{', '.join(offloaded)}"
+            )
         for pair in self.comparisons or ():
             unknown = [name for name in pair if self.models and name not in names]
             if unknown or pair[0] == pair[1]:

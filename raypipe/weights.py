@@ -12,10 +12,14 @@ from typing import Any
 
 from raypipe.errors import UserError
 from raypipe.models.families import ENCODED
+from raypipe.models.lora_names import DOWN, ORIGINAL, names_of, part_of
 from raypipe.settings import Encoder, Lora, Model
 
-WEIGHT_SUFFIXES = {".safetensors", ".bin", ".pt", ".ckpt", ".json", ".txt", ".model"}
+WEIGHT_SUFFIXES = frozenset({".safetensors", ".bin", ".pt", ".ckpt", ".json", ".txt", ".model"})
 """What decides a model's output: weights, configs and tokenizers, but no readme."""
+
+CONFIG_SUFFIXES = frozenset({".json", ".txt", ".model"})
+"""What a single-file checkpoint takes from a pipeline's directory."""
 
 
 def locate(identifier: str) -> str:
@@ -43,31 +47,44 @@ def model_identity(model: Model) -> dict[str, Any]:
     """
     assert model.id is not None
     where = locate(model.id)
-    if is_local(where) and not (Path(where) / "model_index.json").is_file():
-        raise UserError(f"a model directory must hold model_index.json, got {where} ({model.name})")
+    if model.config is not None:
+        from raypipe.single_file import single_file_identity
+
+        weights = single_file_identity(model)
+    else:
+        if is_local(where) and not (Path(where) / "model_index.json").is_file():
+            raise UserError(
+                f"a model directory must hold model_index.json, got {where} ({model.name})"
+            )
+        weights = {"weights": fingerprint(where, model.revision, f"model {model.name}")}
     identity: dict[str, Any] = {
-        "weights": fingerprint(where, model.revision, f"model {model.name}"),
+        **weights,
         "variant": model.variant,
         "dtype": model.dtype,
-        "vae": model.vae and fingerprint(locate(model.vae), None, f"VAE of model {model.name}"),
+        "vae": model.vae
+        and fingerprint(locate(model.vae), model.vae_revision, f"VAE of model {model.name}"),
         "options": dict(model.options),
     }
+    if model.memory.vae_tiling:
+        identity["vae_tiling"] = True
     if model.lora is not None:
         identity["lora"] = {**lora_identity(model.lora, model.name), "scale": model.lora.scale}
-        _check_lora_fits(where, model.lora, model.name)
+        if model.config is None:
+            _check_lora_fits(where, model.lora, model.name)
     return identity
 
 
 def pipeline_index(model: Model) -> dict[str, Any]:
     """What a pipeline's model_index.json says: its class, and its components."""
     assert model.id is not None
-    where = locate(model.id)
+    where = locate(model.config or model.id)
     if is_local(where):
         path = Path(where) / "model_index.json"
     else:
         from huggingface_hub import hf_hub_download
 
-        path = Path(hf_hub_download(where, "model_index.json", revision=model.revision))
+        revision = model.config_revision if model.config else model.revision
+        path = Path(hf_hub_download(where, "model_index.json", revision=revision))
     try:
         return dict(json.loads(path.read_text()))
     except (OSError, ValueError) as error:
@@ -102,20 +119,22 @@ def encoder_identity(encoder: Encoder) -> dict[str, Any]:
     return encoder.model_dump(mode="json")
 
 
-def fingerprint(where: str, revision: str | None, what: str) -> str:
+def fingerprint(
+    where: str, revision: str | None, what: str, suffixes: frozenset[str] = WEIGHT_SUFFIXES
+) -> str:
     """Name the weights by content: a hash of a local path's files, or a hub id at a commit."""
     if is_local(where):
-        return _hash_files(where, what)
+        return _hash_files(where, what, suffixes)
     return f"{where}@{_hub_commit(where, revision, what)}"
 
 
 @cache
-def _hash_files(where: str, what: str) -> str:
+def _hash_files(where: str, what: str, suffixes: frozenset[str]) -> str:
     root = Path(where)
     if root.is_file():
         files = [root]
     else:
-        files = sorted(path for path in root.rglob("*") if path.suffix in WEIGHT_SUFFIXES)
+        files = sorted(path for path in root.rglob("*") if path.suffix in suffixes)
     if not files:
         raise UserError(f"no weights found for {what}: {where}")
     digest = hashlib.sha256()
@@ -194,31 +213,42 @@ def lora_file(lora: Lora) -> Path | None:
 
 
 def _check_lora_fits(base: str, lora: Lora, name: str) -> None:
-    """Compare the LoRA's module names and shapes with the base model's, by file headers.
+    """Compare the LoRA's layers with the base model's modules, by file headers.
 
-    Only for local files in diffusers' layout; whatever else is checked by the first actor, which
-    compares outputs.
+    Only for local files; whatever else is checked by the first actor, and so are layers that go by
+    the names of the original code.
     """
     file = lora_file(lora)
     if file is None or not is_local(base):
         return
     tensors = safetensors_shapes(file)
-    downs = {key: shape for key, shape in tensors.items() if key.endswith(".lora_A.weight")}
-    if not downs:
-        if any("lora" in key for key in tensors):
-            return  # another layout, such as kohya's
+    if not any("lora" in key for key in tensors):
         raise UserError(f"the file holds no LoRA weights: {file} (model {name})")
-    modules: dict[str, tuple[int, ...]] = {}
-    for part in ("unet", "transformer", "text_encoder", "text_encoder_2"):
-        for path in sorted((Path(base) / part).glob("*.safetensors")):
-            shapes = safetensors_shapes(path).items()
-            modules |= {f"{part}.{key}": s for key, s in shapes if len(s) > 1}
-    for key, shape in downs.items():
-        module = key.removesuffix(".lora_A.weight")
-        target = modules.get(f"{module}.weight")
-        if target is None or target[1] != shape[1]:
-            found = "no such module" if target is None else f"which takes {target[1]} inputs"
+    inputs = _inputs_by_layer(Path(base))
+    for key, shape in tensors.items():
+        ending = next((ending for ending in DOWN if key.endswith(ending)), None)
+        if ending is None:
+            continue
+        layer = key.removesuffix(ending)
+        part, path = part_of(layer)
+        target = inputs.get((part, path))
+        if target != shape[1] and not path.startswith(ORIGINAL):
+            found = "no such module" if target is None else f"which takes {target} inputs"
             raise UserError(
-                f"a LoRA must fit its model: {file.name} changes {module} "
+                f"a LoRA must fit its model: {file.name} changes {layer} "
                 f"({shape[1]} inputs), {found} in model {name}"
             )
+
+
+def _inputs_by_layer(base: Path) -> dict[tuple[str, str], int]:
+    """How many inputs each layer takes, by its part and each name that LoRA files have for it."""
+    parts = {"unet": "denoiser", "transformer": "denoiser"}
+    inputs = {}
+    for folder in ("unet", "transformer", "text_encoder", "text_encoder_2"):
+        part = parts.get(folder, folder)
+        for file in sorted((base / folder).glob("*.safetensors")):
+            for key, shape in safetensors_shapes(file).items():
+                if key.endswith(".weight") and len(shape) > 1:
+                    for name in names_of(key.removesuffix(".weight"), part):
+                        inputs[part, name] = shape[1]
+    return inputs

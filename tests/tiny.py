@@ -1,7 +1,8 @@
-"""Real architectures at a tiny size, with random weights, saved in the real formats.
+"""Real architectures at a tiny width, with random weights, saved in the real formats.
 
-They exercise the loading and generation code for every family in a second or two; what pictures
-they make does not matter. Pictures are 32×32.
+Every family has the levels, blocks and depths of the published model, only narrower; so names of
+layers, conversions and loaders are exercised as they are, in a second or two. What pictures they
+make does not matter. Pictures are 32×32.
 """
 
 import json
@@ -19,15 +20,15 @@ CAPTIONS = ["a red ball on a blue box", "a portrait of a woman with dark hair"]
 WIDTH = 16
 
 
-def clip_text(cls: type, tokenizer, projection: int = WIDTH):
-    """A CLIP text encoder of one layer."""
+def clip_text(cls: type, tokenizer, layers: int, width: int = WIDTH):
+    """A CLIP text encoder."""
     config = transformers.CLIPTextConfig(
         vocab_size=len(tokenizer),
-        hidden_size=WIDTH,
-        intermediate_size=2 * WIDTH,
-        num_hidden_layers=2,
+        hidden_size=width,
+        intermediate_size=2 * width,
+        num_hidden_layers=layers,
         num_attention_heads=2,
-        projection_dim=projection,
+        projection_dim=width,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
@@ -36,42 +37,33 @@ def clip_text(cls: type, tokenizer, projection: int = WIDTH):
 
 
 def vae() -> diffusers.AutoencoderKL:
-    """A VAE that halves each side once: 32×32 pixels are 16×16 latents."""
+    """Stable Diffusion's VAE: 32×32 pixels are 4×4 latents."""
     return diffusers.AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 2,
-        up_block_types=("UpDecoderBlock2D",) * 2,
-        block_out_channels=(8, 8),
-        layers_per_block=1,
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        block_out_channels=(4, 8, 8, 8),
+        layers_per_block=2,
         norm_num_groups=4,
         latent_channels=4,
         sample_size=32,
     )
 
 
-def unet(context: int, **more) -> diffusers.UNet2DConditionModel:
-    """A conditional UNet of two levels."""
-    return diffusers.UNet2DConditionModel(
-        sample_size=16,
-        block_out_channels=(8, 16),
-        layers_per_block=1,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        cross_attention_dim=context,
-        attention_head_dim=4,
-        norm_num_groups=4,
-        **more,
-    )
-
-
 def sd15(path: Path) -> Path:
-    """Stable Diffusion 1.5's layout: one text encoder, PNDM replaced by DDIM, no safety checker."""
+    """Stable Diffusion 1.5: one text encoder, PNDM replaced by DDIM, no safety checker."""
     torch.manual_seed(0)
     tokenizer = clip_tokenizer(CAPTIONS)
     diffusers.StableDiffusionPipeline(
         vae=vae(),
-        text_encoder=clip_text(transformers.CLIPTextModel, tokenizer),
+        text_encoder=clip_text(transformers.CLIPTextModel, tokenizer, 12),
         tokenizer=tokenizer,
-        unet=unet(WIDTH),
+        unet=diffusers.UNet2DConditionModel(
+            sample_size=4,
+            block_out_channels=(8, 16, 16, 16),
+            cross_attention_dim=WIDTH,
+            attention_head_dim=2,
+            norm_num_groups=4,
+        ),
         scheduler=diffusers.DDIMScheduler(
             clip_sample=False, beta_schedule="scaled_linear", steps_offset=1
         ),
@@ -82,21 +74,55 @@ def sd15(path: Path) -> Path:
     return path
 
 
+def lcm(path: Path) -> Path:
+    """A latent consistency model: a pipeline that raypipe has no knowledge of."""
+    torch.manual_seed(5)
+    tokenizer = clip_tokenizer(CAPTIONS)
+    diffusers.LatentConsistencyModelPipeline(
+        vae=vae(),
+        text_encoder=clip_text(transformers.CLIPTextModel, tokenizer, 12),
+        tokenizer=tokenizer,
+        unet=diffusers.UNet2DConditionModel(
+            sample_size=4,
+            block_out_channels=(8, 16, 16, 16),
+            cross_attention_dim=WIDTH,
+            attention_head_dim=2,
+            norm_num_groups=4,
+            time_cond_proj_dim=8,
+        ),
+        scheduler=diffusers.LCMScheduler(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    ).save_pretrained(path)
+    return path
+
+
 def sdxl(path: Path) -> Path:
-    """SDXL's layout: two text encoders and size conditioning."""
+    """SDXL: two text encoders, of unequal widths, and size conditioning."""
     torch.manual_seed(1)
     tokenizer = clip_tokenizer(CAPTIONS)
     diffusers.StableDiffusionXLPipeline(
         vae=vae(),
-        text_encoder=clip_text(transformers.CLIPTextModel, tokenizer),
-        text_encoder_2=clip_text(transformers.CLIPTextModelWithProjection, tokenizer),
+        text_encoder=clip_text(transformers.CLIPTextModel, tokenizer, 12),
+        text_encoder_2=clip_text(
+            transformers.CLIPTextModelWithProjection, tokenizer, 32, 2 * WIDTH
+        ),
         tokenizer=tokenizer,
         tokenizer_2=tokenizer,
-        unet=unet(
-            2 * WIDTH,
+        unet=diffusers.UNet2DConditionModel(
+            sample_size=4,
+            block_out_channels=(8, 16, 16),
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+            transformer_layers_per_block=(1, 2, 10),
+            attention_head_dim=(1, 2, 4),
+            cross_attention_dim=3 * WIDTH,
+            norm_num_groups=4,
+            use_linear_projection=True,
             addition_embed_type="text_time",
             addition_time_embed_dim=8,
-            projection_class_embeddings_input_dim=6 * 8 + WIDTH,
+            projection_class_embeddings_input_dim=6 * 8 + 2 * WIDTH,
         ),
         scheduler=diffusers.EulerDiscreteScheduler(beta_schedule="scaled_linear"),
     ).save_pretrained(path)
@@ -104,11 +130,17 @@ def sdxl(path: Path) -> Path:
 
 
 def pixart(path: Path) -> Path:
-    """PixArt-α's layout: a T5 encoder and a transformer that learns sigma."""
+    """PixArt-α XL-2: a T5 encoder and a transformer of 28 blocks that learns sigma."""
     torch.manual_seed(2)
     tokenizer = t5_tokenizer(CAPTIONS)
     config = transformers.T5Config(
-        vocab_size=len(tokenizer), d_model=WIDTH, d_ff=2 * WIDTH, d_kv=8, num_layers=1, num_heads=2
+        vocab_size=len(tokenizer),
+        d_model=WIDTH,
+        d_ff=2 * WIDTH,
+        d_kv=8,
+        num_layers=24,
+        num_heads=2,
+        feed_forward_proj="gated-gelu",
     )
     diffusers.PixArtAlphaPipeline(
         vae=vae(),
@@ -119,10 +151,10 @@ def pixart(path: Path) -> Path:
             attention_head_dim=8,
             in_channels=4,
             out_channels=8,
-            num_layers=1,
+            num_layers=28,
             cross_attention_dim=16,
             caption_channels=WIDTH,
-            sample_size=16,
+            sample_size=4,
             patch_size=2,
             norm_num_groups=4,
         ),
@@ -149,13 +181,13 @@ def encoder(path: Path) -> Path:
     return path
 
 
-def lora(path: Path, base: Path, *, scale: float = 0.5) -> Path:
-    """A LoRA on the attention of a tiny UNet, in diffusers' layout; scale 0 changes nothing."""
+def lora(path: Path, base: Path, *, scale: float = 0.1) -> Path:
+    """A LoRA on attention of a tiny UNet, in diffusers' layout; scale 0 changes nothing."""
     torch.manual_seed(4)
     model = diffusers.UNet2DConditionModel.from_pretrained(base, subfolder="unet")
     tensors = {}
     for name, module in model.named_modules():
-        if name.endswith(("to_q", "to_v")):
+        if name.endswith(("to_q", "to_v")) and ".transformer_blocks.0." in name:
             tensors[f"unet.{name}.lora_A.weight"] = torch.randn(2, module.in_features)
             tensors[f"unet.{name}.lora_B.weight"] = scale * torch.randn(module.out_features, 2)
     path.mkdir(parents=True, exist_ok=True)

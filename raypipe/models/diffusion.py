@@ -8,8 +8,9 @@ import numpy as np
 import torch
 
 from raypipe.models.families import ENCODED, FIXED_OPTIONS, TEXT_OPTIONS
-from raypipe.models.loading import load_pipeline
+from raypipe.models.loading import load_pipeline, place
 from raypipe.models.lora import load_lora
+from raypipe.models.memory import Pieces
 from raypipe.models.text import PromptEncoder, truncated
 from raypipe.settings import Model, Sampler
 
@@ -38,7 +39,7 @@ class Generator:
         self._sampler, self._device = sampler, device
         self._pipe = load_pipeline(model, sampler, "all" if encodes_text else "pictures")
         self._lora = load_lora(self._pipe, model)
-        self._pipe.to(device)
+        place(self._pipe, model, device)
         self._pipe.set_progress_bar_config(disable=True)
         self.device_kind = torch.cuda.get_device_name() if device == "cuda" else device
         self._options = {**FIXED_OPTIONS.get(type(self._pipe).__name__, {}), **model.options}
@@ -47,6 +48,14 @@ class Generator:
             if type(self._pipe).__name__ in ENCODED:
                 self._prompts = PromptEncoder(self._pipe, model, sampler, device)
             self._check_lora_acts({"prompt": "a picture"})
+        batch = model.memory.batch
+        self._is_to_be_tried = batch == "auto"
+        self._pieces = Pieces(
+            f"one picture must fit the memory of its device, but model {model.name} at "
+            f"{sampler.width}×{sampler.height} in {model.dtype} does not fit {self.device_kind}: "
+            "try memory.vae_tiling=true, memory.offload=model, dtype=float16 or a smaller size",
+            None if batch == "auto" else batch,
+        )
 
     def __call__(
         self, prompts: list[str], seeds: list[int], texts: Sequence[Text] | None = None
@@ -55,15 +64,32 @@ class Generator:
 
         The noise of each picture comes from its own CPU generator, so it is the same bits whatever
         else is in the batch. Rounding inside the networks may differ with the batch size. `texts`
-        are the encoded prompts, where text is encoded apart.
+        are the encoded prompts, where text is encoded apart. A batch that does not fit the memory
+        is made in halves. Raises UserError if one picture does not fit.
         """
         if texts is not None:
             self._check_lora_acts(self._batched(texts[:1]))
+
+        def forward(piece: slice, steps: int = self._sampler.steps) -> Generated:
+            if texts is None:
+                return self._make(self._text(prompts[piece]), seeds[piece], steps)
+            return self._make(self._batched(texts[piece]), seeds[piece], steps)
+
+        if self._is_to_be_tried:
+            self._pieces(len(seeds), lambda piece: forward(piece, steps=1))
+            self._is_to_be_tried = False
+        made = self._pieces(len(seeds), forward)
+        return Generated(
+            np.concatenate([one.images_BHWC for one in made]),
+            [flag for one in made for flag in one.nsfw],
+        )
+
+    def _make(self, text: dict[str, Any], seeds: list[int], steps: int) -> Generated:
         with torch.inference_mode():
             output = self._pipe(
-                **(self._text(prompts) if texts is None else self._batched(texts)),
+                **text,
                 generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],
-                num_inference_steps=self._sampler.steps,
+                num_inference_steps=steps,
                 guidance_scale=self._sampler.guidance,
                 height=self._sampler.height,
                 width=self._sampler.width,
@@ -81,7 +107,9 @@ class Generator:
         """Arguments that carry the text: encoded once for each prompt where the pipeline can."""
         if self._prompts is None:
             negative = self._sampler.negative_prompt
-            return {"prompt": prompts, "negative_prompt": negative and [negative] * len(prompts)}
+            if negative is None:  # there are pipelines that know no such argument
+                return {"prompt": prompts}
+            return {"prompt": prompts, "negative_prompt": [negative] * len(prompts)}
         return self._batched([self._prompts.encode(prompt) for prompt in prompts])
 
     def _batched(self, texts: Sequence[Text]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from PIL import Image
 from safetensors import SafetensorError
 
 from raypipe.errors import UserError
+from raypipe.models.memory import Pieces
 from raypipe.settings import Encoder
 from raypipe.weights import is_local, locate
 
@@ -21,13 +22,24 @@ class LoadedEncoder:
         load = _load_open_clip if config.library == "open_clip" else _load_timm
         self._model, self._transform, self._tokenize = load(config)
         self._model.to(device).eval()
+        self._pieces = Pieces(
+            f"one picture must fit the memory of its device, but encoder {config.name} does not "
+            f"fit {device}: give pools.embed a larger part of a GPU"
+        )
 
     def preprocess(self, image: Image.Image) -> torch.Tensor:
         """One picture as the model reads it (3, H, W)."""
         return self._transform(image.convert("RGB"))
 
     def images(self, pixels: Sequence[torch.Tensor]) -> np.ndarray:
-        """Unit-length embeddings (B, D), float32, of preprocessed pictures."""
+        """Unit-length embeddings (B, D), float32, of preprocessed pictures.
+
+        A batch that does not fit the memory is embedded in halves. Raises UserError if one picture
+        does not fit.
+        """
+        return np.concatenate(self._pieces(len(pixels), lambda piece: self._embed(pixels[piece])))
+
+    def _embed(self, pixels: Sequence[torch.Tensor]) -> np.ndarray:
         with torch.inference_mode():
             pixels_BCHW = torch.stack(list(pixels)).to(self._device)
             if self._tokenize is None:

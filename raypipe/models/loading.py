@@ -9,6 +9,7 @@ from safetensors import SafetensorError
 from raypipe.errors import UserError
 from raypipe.models.families import TEXT_PARTS
 from raypipe.settings import Model, Sampler
+from raypipe.single_file import config_directory, single_file
 from raypipe.weights import locate, pipeline_index
 
 SCHEDULERS = {
@@ -19,6 +20,9 @@ SCHEDULERS = {
     "unipc": diffusers.UniPCMultistepScheduler,
     "lcm": diffusers.LCMScheduler,
 }
+
+LOADING_ERRORS = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
+"""What the libraries raise for weights that are damaged or do not fit their config."""
 
 Parts = Literal["all", "text", "pictures"]
 """Of a pipeline: everything, what encodes text, or what makes pictures of encoded text."""
@@ -36,20 +40,70 @@ def load_pipeline(
     try:
         given: dict[str, Any] = dict.fromkeys(_left_out(model, parts))
         if model.vae is not None and parts != "text":
-            given["vae"] = diffusers.AutoencoderKL.from_pretrained(locate(model.vae), dtype=dtype)
-        pipe = diffusers.DiffusionPipeline.from_pretrained(
-            locate(model.id),
-            revision=model.revision,
-            variant=model.variant,
-            dtype=dtype,
-            use_safetensors=True,
-            **given,
-        )
-    except (OSError, ValueError, SafetensorError) as error:
-        raise UserError(f"model {model.name} cannot be loaded: {model.id}: {error}") from error
+            given["vae"] = diffusers.AutoencoderKL.from_pretrained(
+                locate(model.vae), revision=model.vae_revision, dtype=dtype
+            )
+        if model.config is not None:
+            pipe = _from_single_file(model, dtype, given)
+        else:
+            pipe = diffusers.DiffusionPipeline.from_pretrained(
+                locate(model.id),
+                revision=model.revision,
+                variant=model.variant,
+                dtype=dtype,
+                use_safetensors=True,
+                **given,
+            )
+    except LOADING_ERRORS as error:
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"model {model.name} cannot be loaded: {model.id}: {reason}") from error
     if sampler.scheduler is not None:
         scheduler = SCHEDULERS[sampler.scheduler]
         pipe.scheduler = scheduler.from_config(pipe.scheduler.config)
+    return pipe
+
+
+def place(pipe: diffusers.DiffusionPipeline, model: Model, device: str) -> None:
+    """Put a pipeline on its device, in the way that the model's `memory` says."""
+    memory = model.memory
+    vae = getattr(pipe, "vae", None)
+    for wanted, way in ((memory.vae_slicing, "slicing"), (memory.vae_tiling, "tiling")):
+        if wanted and vae is not None:
+            if not hasattr(vae, f"enable_{way}"):
+                raise UserError(
+                    f"memory.vae_{way} needs a VAE that can do so, got {type(vae).__name__} "
+                    f"(model {model.name})"
+                )
+            getattr(vae, f"enable_{way}")()
+    if memory.offload == "none":
+        pipe.to(device)
+    elif device == "cpu":
+        raise UserError(f"memory.offload needs a GPU, got device cpu (model {model.name})")
+    elif memory.offload == "model":
+        pipe.enable_model_cpu_offload(device=device)
+    else:
+        pipe.enable_sequential_cpu_offload(device=device)
+
+
+def _from_single_file(
+    model: Model, dtype: torch.dtype, given: dict[str, Any]
+) -> diffusers.DiffusionPipeline:
+    """Load a checkpoint in the original layout, with the configs of a pipeline's directory."""
+    kind = getattr(diffusers, pipeline_index(model)["_class_name"])
+    pipe = kind.from_single_file(
+        single_file(model),
+        config=str(config_directory(model)),
+        local_files_only=True,
+        dtype=dtype,
+        **given,
+    )
+    for name, part in pipe.components.items():
+        if isinstance(part, torch.nn.Module):
+            empty = [key for key, value in part.named_parameters() if value.is_meta]
+            if empty:
+                raise ValueError(
+                    f"it holds no weights for {len(empty)} layers, as {name}.{empty[0]}"
+                )
     return pipe
 
 

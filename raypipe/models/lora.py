@@ -17,25 +17,9 @@ from raypipe.errors import UserError
 from raypipe.models.families import ENCODED
 from raypipe.models.ldm_names import unet_name
 from raypipe.models.lora_file import Layer, read_lora
+from raypipe.models.lora_names import names_of, part_of
 from raypipe.models.lora_others import load_with_diffusers
 from raypipe.settings import Model
-
-PREFIXES = {
-    "base_model.model.": "denoiser",
-    "unet.": "denoiser",
-    "transformer.": "denoiser",
-    "lora_unet_": "denoiser",
-    "lora_transformer_": "denoiser",
-    "text_encoder.": "text_encoder",
-    "text_encoder_2.": "text_encoder_2",
-    "lora_te_": "text_encoder",
-    "lora_te1_": "text_encoder",
-    "lora_te2_": "text_encoder_2",
-}
-"""Which part of a pipeline a layer belongs to, by how its name begins; without one, the denoiser.
-
-In order: peft; diffusers (unet, transformer); kohya; and the same for text encoders.
-"""
 
 
 @dataclass(frozen=True)
@@ -79,9 +63,8 @@ def load_lora(pipe: diffusers.DiffusionPipeline, model: Model) -> LoadedLora | N
         return LoadedLora(pipe, model, acts_elsewhere=False)
     by_part: dict[str, dict[str, Layer]] = {}
     for name, layer in read_lora(lora, model.name).items():
-        prefix = next((p for p in PREFIXES if name.startswith(p)), "")
-        part = PREFIXES.get(prefix, "denoiser")
-        by_part.setdefault(part, {})[name.removeprefix(prefix)] = layer
+        part, path = part_of(name)
+        by_part.setdefault(part, {})[path] = layer
     parts, acts_elsewhere = _parts(pipe), False
     known = {"denoiser", *(name for name in pipe.config if name.startswith("text_encoder"))}
     for part, layers in by_part.items():
@@ -121,7 +104,7 @@ def _place(
     places = _places(module, part)
     placed: dict[str, Layer] = {}
     for name, layer in layers.items():
-        path = places.get(name.replace(".processor", ""))
+        path = places.get(name)
         if path is None:
             raise UserError(f"{_misfit(model)}: no layer {name} in its {part}")
         weight = module.get_submodule(path).weight
@@ -150,18 +133,14 @@ def _places(module: torch.nn.Module, part: str) -> dict[str, str]:
     for path, layer in module.named_modules():
         if not isinstance(layer, torch.nn.Linear | torch.nn.Conv2d):
             continue
-        names = [path]
-        if part.startswith("text_encoder"):
-            bare = path.removeprefix("text_model.")
-            names += [bare, f"text_model.{bare}"]
-        elif isinstance(module, diffusers.UNet2DConditionModel):
+        names = names_of(path, part)
+        if isinstance(module, diffusers.UNet2DConditionModel):
             block = ".".join(path.split(".")[:2])
             per_block = module.config["layers_per_block"]
-            names.append(unet_name(path, per_block, f"{block}.attentions" in attention))
-        if path.endswith("to_out.0"):
-            names.append(path.removesuffix(".0"))  # as diffusers' oldest files call it
+            original = unet_name(path, per_block, f"{block}.attentions" in attention)
+            names += [original, original.replace(".", "_")]
         for name in names:
-            places[name] = places[name.replace(".", "_")] = path
+            places[name] = path
     return places
 
 

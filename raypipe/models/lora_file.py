@@ -12,21 +12,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from raypipe.errors import UserError
+from raypipe.models.lora_names import DOWN
 from raypipe.settings import Lora
 from raypipe.weights import lora_file
-
-DOWN = (
-    ".lora_A.weight",
-    ".lora_A.default.weight",
-    ".lora.down.weight",
-    "_lora.down.weight",
-    ".lora_linear_layer.down.weight",
-    ".lora_down.weight",
-)
-"""How the key of a layer's first matrix ends, in each layout.
-
-In order: peft; peft with its adapter's name; diffusers; its oldest files; its text encoders; kohya.
-"""
 
 
 @dataclass(frozen=True)
@@ -67,7 +55,7 @@ def read_lora(lora: Lora, model_name: str) -> dict[str, Layer]:
             raise UserError(f"{what}: layer {name} is there twice")
         layers[name] = Layer(down, up if scale == 1 else up.float() * scale)
     if tensors:
-        raise UserError(f"{what}: unexpected keys such as {min(tensors)} ({len(tensors)} of them)")
+        raise UserError(f"{what}: unexpected keys such as {min(tensors)} ({len(tensors)})")
     if not layers:
         raise UserError(f"the file holds no LoRA weights: {file} (model {model_name})")
     return layers

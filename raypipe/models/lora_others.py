@@ -6,7 +6,7 @@ import diffusers
 import torch
 
 from raypipe.errors import UserError
-from raypipe.models.lora_file import DOWN
+from raypipe.models.lora_names import DOWN
 from raypipe.settings import Model
 from raypipe.weights import is_local, locate, lora_file
 

@@ -8,7 +8,7 @@ import torch
 
 from raypipe.errors import UserError
 from raypipe.models.families import ENCODED, FIXED_OPTIONS, TEXT_OPTIONS
-from raypipe.models.loading import load_pipeline
+from raypipe.models.loading import load_pipeline, place
 from raypipe.models.lora import load_lora
 from raypipe.settings import Model, Sampler
 
@@ -66,7 +66,11 @@ class TextEncoder(PromptEncoder):
     def __init__(self, model: Model, sampler: Sampler, device: str):
         pipe = load_pipeline(model, sampler, "text")
         lora = load_lora(pipe, model)
-        super().__init__(pipe.to(device), model, sampler, device)
+        if device == "cpu":
+            pipe.to(device)  # `memory.offload` is about the GPU that makes pictures
+        else:
+            place(pipe, model, device)
+        super().__init__(pipe, model, sampler, device)
         if lora is not None:
             lora.check_acts(self._example)
             self._encoded.clear()

@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from raypipe.errors import UserError
 from raypipe.models.diffusion import Generator
 from raypipe.models.text import TextEncoder
-from raypipe.settings import Lora, Model, Sampler
+from raypipe.settings import Lora, Memory, Model, Sampler
 from raypipe.weights import can_encode_apart
 
 SAMPLER = Sampler(scheduler="euler", steps=2, guidance=5.0, width=32, height=32)
@@ -63,6 +63,16 @@ def test_only_pipelines_that_take_encoded_text_are_encoded_apart(directory, tmp_
     assert not can_encode_apart(Model(name="m", id=str(tmp_path)))
 
 
+def test_offload_is_not_for_text_on_a_cpu(tiny_models):
+    """Pictures may be made on a GPU, under offload, of text that a CPU encodes."""
+    model = Model(name="m", id=str(tiny_models.pixart))
+    offloaded = model.model_copy(update={"memory": Memory(offload="model")})
+    texts = [TextEncoder(one, SAMPLER, "cpu").encode("a red ball") for one in (model, offloaded)]
+    assert all(torch.equal(texts[0][name], texts[1][name]) for name in texts[0])
+    with pytest.raises(UserError, match=r"memory\.offload needs a GPU, got device cpu"):
+        Generator(offloaded, SAMPLER, "cpu")
+
+
 def test_options_of_text_encoding_act(tiny_models):
     skipping = Model(name="m", id=str(tiny_models.sdxl), options={"clip_skip": 1})
     plain = Model(name="m", id=str(tiny_models.sdxl))
@@ -79,15 +89,11 @@ def test_clip_skip_of_stable_diffusion_is_refused_where_the_libraries_break_it(t
 def text_lora(path, scale):
     """A LoRA on both text encoders of the tiny SDXL, in diffusers' layout."""
     generator = torch.Generator().manual_seed(0)
-    name = "text_model.encoder.layers.0.self_attn.q_proj"
     tensors = {}
-    for part in ("text_encoder", "text_encoder_2"):
-        tensors[f"{part}.{name}.lora_linear_layer.down.weight"] = torch.randn(
-            2, 16, generator=generator
-        )
-        tensors[f"{part}.{name}.lora_linear_layer.up.weight"] = scale * torch.randn(
-            16, 2, generator=generator
-        )
+    for part, width in (("text_encoder", 16), ("text_encoder_2", 32)):
+        layer = f"{part}.text_model.encoder.layers.0.self_attn.q_proj.lora_linear_layer"
+        tensors[f"{layer}.down.weight"] = torch.randn(2, width, generator=generator)
+        tensors[f"{layer}.up.weight"] = scale * torch.randn(width, 2, generator=generator)
     save_file(tensors, path)
     return Lora(id=str(path))
 

@@ -124,7 +124,7 @@ def test_a_lora_for_another_architecture_is_refused(tiny_models):
     assert told.startswith("a LoRA must fit its model: pytorch_lora_weights.safetensors changes ")
     assert told.endswith("no such module in model m")
     told = mistake(lambda: identity(tiny_models.sd15, lora=lora))  # has narrower text
-    assert "attn2.to_v (32 inputs), which takes 16 inputs in model m" in told
+    assert "attn2.to_v (48 inputs), which takes 16 inputs in model m" in told
 
 
 @pytest.mark.parametrize(
@@ -159,9 +159,10 @@ def test_a_lora_may_be_chosen_by_name(tiny_models, tmp_path):
     assert told == f"the file holds no LoRA weights: {where}/other.safetensors (model m)"
 
 
-def test_a_lora_in_another_layout_is_left_to_the_first_actor(tiny_models, tmp_path):
+def test_a_lora_that_uses_the_original_names_is_left_to_the_first_actor(tiny_models, tmp_path):
     path = tmp_path / "kohya.safetensors"
-    save_file({"lora_unet_x.lora_down.weight": np.zeros((2, 2), np.float32)}, path)
+    layer = "lora_unet_input_blocks_4_1_proj_in"
+    save_file({f"{layer}.lora_down.weight": np.zeros((2, 2), np.float32)}, path)
     assert identity(tiny_models.sdxl, lora={"id": str(path)})["lora"]["weights"]
 
 

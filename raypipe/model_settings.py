@@ -1,0 +1,121 @@
+"""The section of a config that describes one model, and how it is sampled."""
+
+from typing import Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from raypipe.config import Strict, near_miss
+from raypipe.models.zoo import fill_model
+
+Scalar = bool | int | float | str | None
+
+
+class Lora(Strict):
+    """A LoRA on top of a model."""
+
+    id: str
+    """Hub id, local directory or file, or miniature/NAME."""
+    scale: float = 1.0
+    weight_name: str | None = None
+    """File inside `id`, where there are several."""
+    revision: str | None = None
+
+
+class Sampler(Strict):
+    """How pictures are sampled."""
+
+    scheduler: Literal["euler", "euler_a", "ddim", "dpmpp_2m", "unipc", "lcm"] | None = None
+    """None keeps the model's own."""
+    steps: int = Field(20, ge=1)
+    guidance: float = Field(7.5, ge=0)
+    width: int = Field(1024, ge=8, multiple_of=8)
+    """Pixels."""
+    height: int = Field(1024, ge=8, multiple_of=8)
+    """Pixels."""
+    negative_prompt: str | None = None
+    """None is each pipeline's own default; for SDXL that is not the same as an empty text."""
+
+
+class Memory(Strict):
+    """How a model shares its device's memory; none but `vae_tiling` changes what a picture is."""
+
+    batch: Literal["auto"] | int | None = None
+    """Pictures made at once inside a planned batch; None for all of them.
+
+    auto tries the first batch with a single step. Whatever is set, a size that runs out of memory
+    is halved, with the same seeds.
+    """
+    vae_slicing: bool = False
+    """Decode one picture at a time."""
+    vae_tiling: bool = False
+    """Decode large pictures in overlapping tiles; their seams are blended: pictures differ."""
+    offload: Literal["none", "model", "sequential"] = "none"
+    """Keep the parts of the pipeline in the host's memory: all but the one at work, or all but the
+    layer at work, which is much slower."""
+
+    @field_validator("batch")
+    @classmethod
+    def _is_a_count(cls, value: str | int | None) -> str | int | None:
+        if isinstance(value, int) and value < 1:
+            raise ValueError("batch must be auto or at least 1")
+        return value
+
+
+class Model(Strict):
+    """One column of the comparison: a model that generates, or one whose pictures exist."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")
+    """What the tables call it."""
+    id: str | None = None
+    """Hub id, directory, single-file checkpoint, zoo/NAME or miniature/NAME.
+
+    A single file ends in .safetensors: a path, or a file of a hub repository, org/name/FILE. None
+    for pictures that exist (`images`). The zoo's names are in docs/models.md.
+    """
+    revision: str | None = None
+    """Commit, tag or branch on the hub; a zoo model has its own."""
+    variant: str | None = None
+    """Weight files' variant, such as fp16."""
+    config: str | None = None
+    """Of a single file: hub id or directory of the pipeline whose configs and tokenizers it has."""
+    config_revision: str | None = None
+    dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+    vae: str | None = None
+    """Another VAE, such as madebyollin/sdxl-vae-fp16-fix."""
+    vae_revision: str | None = None
+    lora: Lora | None = None
+    prompt_suffix: str = ""
+    """Appended to every prompt for this model; prompts are paired without it."""
+    sampler: dict[str, Scalar] = Field(default_factory=dict)
+    """Keys of `sampler` that differ for this model."""
+    options: dict[str, Scalar] = Field(default_factory=dict)
+    """More arguments of the pipeline's call."""
+    memory: Memory = Memory()
+
+    @field_validator("sampler")
+    @classmethod
+    def _known_sampler_keys(cls, value: dict[str, Scalar]) -> dict[str, Scalar]:
+        for key in value:
+            if key not in Sampler.model_fields:
+                raise ValueError(f"unknown key {key}{near_miss(key, list(Sampler.model_fields))}")
+        Sampler.model_validate(value)
+        return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_zoo(cls, value: Any) -> Any:
+        return fill_model(value) if isinstance(value, dict) else value
+
+    @model_validator(mode="after")
+    def _single_file_has_a_config(self) -> Self:
+        if self.id is None or not self.id.endswith(".safetensors"):
+            if self.config is not None:
+                raise ValueError(f"config belongs to a single file, .safetensors, got {self.id}")
+        elif self.config is None:
+            raise ValueError(
+                "a single-file checkpoint needs config, the hub id or directory of a pipeline of "
+                f"its family, got none for {self.id}"
+            )
+        elif self.variant is not None:
+            raise ValueError(f"a single file has no variant, got {self.variant}")
+        return self
