@@ -12,7 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.slow,
+    pytest.mark.timeout(1800),  # a minute on an idle machine, ten times that on a busy one
+]
 
 ROOT = Path(__file__).parents[2]
 N_IMAGES = 32
@@ -56,7 +60,7 @@ class Cluster:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=300,
+            timeout=900,
         )
         return done.returncode, done.stdout
 
@@ -138,7 +142,7 @@ def test_stopped_in_the_middle_it_resumes_when_submitted_again(cluster, undistur
     status, out = submit(cluster, tmp_path, "--submission-id", "halfway", "--no-wait")
     assert status == 0, out
     images = tmp_path / "run" / "images"
-    until = time.monotonic() + 240
+    until = time.monotonic() + 900
     while len(list(images.glob("*.parquet"))) < 2:
         assert time.monotonic() < until, cluster.ray("job", "logs", "halfway")[1]
         time.sleep(0.05)
