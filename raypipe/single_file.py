@@ -13,32 +13,8 @@ from raypipe.settings import Model
 from raypipe.weights import CONFIG_SUFFIXES, fingerprint, is_local, locate, safetensors_shapes
 
 
-def config_directory(model: Model) -> Path:
-    """The local directory with the configs and tokenizers of a single-file checkpoint."""
-    assert model.config is not None
-    where = locate(model.config)
-    if is_local(where):
-        return Path(where)
-    from huggingface_hub import snapshot_download
-
-    patterns = [f"*{suffix}" for suffix in CONFIG_SUFFIXES]
-    return Path(snapshot_download(where, revision=model.config_revision, allow_patterns=patterns))
-
-
-def single_file(model: Model) -> Path:
-    """The local path of a single-file checkpoint."""
-    assert model.id is not None
-    where = locate(model.id)
-    if is_local(where):
-        return Path(where)
-    from huggingface_hub import hf_hub_download
-
-    repository, file = _split_hub_file(where, model.name)
-    return Path(hf_hub_download(repository, file, revision=model.revision))
-
-
-def _split_hub_file(where: str, model_name: str) -> tuple[str, str]:
-    """`org/name/path.safetensors` as the repository and the file in it."""
+def split_hub_file(where: str, model_name: str) -> tuple[str, str]:
+    """`org/name/path.safetensors` as the repository and the file in it. UserError otherwise."""
     parts = where.split("/", 2)
     if len(parts) < 3:
         raise UserError(
@@ -57,8 +33,10 @@ def single_file_identity(model: Model) -> dict[str, Any]:
             f"config must be a directory that holds model_index.json, got {config} ({model.name})"
         )
     configs = fingerprint(config, model.config_revision, f"config of {what}", CONFIG_SUFFIXES)
+    if "://" in where:
+        return {"weights": fingerprint(where, None, what), "config": configs}
     if not is_local(where):
-        repository, file = _split_hub_file(where, model.name)
+        repository, file = split_hub_file(where, model.name)
         commit = fingerprint(repository, model.revision, what)
         return {"weights": f"{commit}/{file}", "config": configs}
     _check_single_file(Path(where), Path(config), model.name)

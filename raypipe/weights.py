@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from raypipe.errors import UserError
+from raypipe.files import read_text
 from raypipe.models.families import ENCODED
 from raypipe.models.lora_names import DOWN, ORIGINAL, names_of, part_of
-from raypipe.settings import Encoder, Lora, Model
+from raypipe.settings import Consistency, Encoder, Lora, Model
 
 WEIGHT_SUFFIXES = frozenset({".safetensors", ".bin", ".pt", ".ckpt", ".json", ".txt", ".model"})
 """What decides a model's output: weights, configs and tokenizers, but no readme."""
@@ -78,15 +79,18 @@ def pipeline_index(model: Model) -> dict[str, Any]:
     """What a pipeline's model_index.json says: its class, and its components."""
     assert model.id is not None
     where = locate(model.config or model.id)
-    if is_local(where):
-        path = Path(where) / "model_index.json"
-    else:
-        from huggingface_hub import hf_hub_download
-
-        revision = model.config_revision if model.config else model.revision
-        path = Path(hf_hub_download(where, "model_index.json", revision=revision))
     try:
-        return dict(json.loads(path.read_text()))
+        if "://" in where:
+            text = read_text(f"{where}/model_index.json", f"model_index.json of {model.name}")
+        elif is_local(where):
+            text = (Path(where) / "model_index.json").read_text()
+        else:
+            from raypipe.models.hub import download
+
+            revision = model.config_revision if model.config else model.revision
+            folder = download(where, revision, ["model_index.json"], f"model {model.name}")
+            text = (folder / "model_index.json").read_text()
+        return dict(json.loads(text))
     except (OSError, ValueError) as error:
         raise UserError(f"model {model.name} has no readable model_index.json: {error}") from None
 
@@ -108,6 +112,8 @@ def lora_identity(lora: Lora, model_name: str) -> dict[str, Any]:
 def encoder_identity(encoder: Encoder) -> dict[str, Any]:
     """Which encoder it is. UserError for one that does not exist."""
     where = locate(encoder.id)
+    if "://" in where:
+        return {"library": encoder.library, "weights": fingerprint(where, None, "encoder")}
     if is_local(where):
         marker = "open_clip_config.json" if encoder.library == "open_clip" else "config.json"
         if not (Path(where) / marker).is_file():
@@ -122,7 +128,12 @@ def encoder_identity(encoder: Encoder) -> dict[str, Any]:
 def fingerprint(
     where: str, revision: str | None, what: str, suffixes: frozenset[str] = WEIGHT_SUFFIXES
 ) -> str:
-    """Name the weights by content: a hash of a local path's files, or a hub id at a commit."""
+    """Name the weights by content: a hash of a local path's files, or a hub id at a commit.
+
+    Of a bucket's files the names, sizes and times are hashed: the driver reads no gigabytes.
+    """
+    if "://" in where:
+        return _hash_listing(where, what)
     if is_local(where):
         return _hash_files(where, what, suffixes)
     return f"{where}@{_hub_commit(where, revision, what)}"
@@ -144,6 +155,40 @@ def _hash_files(where: str, what: str, suffixes: frozenset[str]) -> str:
         name = "" if path == root else path.relative_to(root).as_posix()
         digest.update(f"{name}\0{content}\n".encode())
     return f"sha256:{digest.hexdigest()[:32]}"
+
+
+@cache
+def _hash_listing(where: str, what: str) -> str:
+    from raypipe.models.bucket import listing
+    from raypipe.models.retry import retry
+
+    files = retry(lambda: listing(where, None, what), f"{what} cannot be listed: {where}")
+    digest = hashlib.sha256(json.dumps([[f.name, f.size, f.modified_ns] for f in files]).encode())
+    return f"{where}@listing:{digest.hexdigest()[:32]}"
+
+
+def pinned(config: Consistency) -> Consistency:
+    """The config with hub models at the commits that the plan resolved, which workers then load."""
+    return config.model_copy(update={"models": tuple(_pinned(model) for model in config.models)})
+
+
+def _pinned(model: Model) -> Model:
+    what, commits = f"model {model.name}", {}
+    for key, revision in (
+        ("id", "revision"),
+        ("config", "config_revision"),
+        ("vae", "vae_revision"),
+    ):
+        where = getattr(model, key) and locate(getattr(model, key))
+        if where and not is_local(where) and "://" not in where:
+            repository = "/".join(where.split("/")[:2])
+            commits[revision] = _hub_commit(repository, getattr(model, revision), what)
+    if model.lora is not None:
+        where = locate(model.lora.id)
+        if not is_local(where) and "://" not in where:
+            commit = _hub_commit(where, model.lora.revision, what)
+            commits["lora"] = model.lora.model_copy(update={"revision": commit})
+    return model.model_copy(update=commits)
 
 
 @cache

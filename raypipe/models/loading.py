@@ -9,7 +9,6 @@ from safetensors import SafetensorError
 from raypipe.errors import UserError
 from raypipe.models.families import TEXT_PARTS
 from raypipe.settings import Model, Sampler
-from raypipe.single_file import config_directory, single_file
 from raypipe.weights import locate, pipeline_index
 
 SCHEDULERS = {
@@ -31,7 +30,7 @@ Parts = Literal["all", "text", "pictures"]
 def load_pipeline(
     model: Model, sampler: Sampler, parts: Parts = "all"
 ) -> diffusers.DiffusionPipeline:
-    """Load a pipeline by hub id or directory, with its scheduler and VAE, without its LoRA.
+    """Load a pipeline with its scheduler and VAE, without its LoRA, as it lies on this node.
 
     Parts that are left out are None. Raises UserError for weights that cannot be loaded.
     """
@@ -89,10 +88,12 @@ def _from_single_file(
     model: Model, dtype: torch.dtype, given: dict[str, Any]
 ) -> diffusers.DiffusionPipeline:
     """Load a checkpoint in the original layout, with the configs of a pipeline's directory."""
+    assert model.id is not None
+    assert model.config is not None
     kind = getattr(diffusers, pipeline_index(model)["_class_name"])
     pipe = kind.from_single_file(
-        single_file(model),
-        config=str(config_directory(model)),
+        locate(model.id),
+        config=locate(model.config),
         local_files_only=True,
         dtype=dtype,
         **given,

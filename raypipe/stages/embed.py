@@ -21,12 +21,15 @@ class Embed:
         import torch
 
         from raypipe.models.encoder import LoadedEncoder
+        from raypipe.models.node import encoder_on_node
 
         torch.set_num_threads(max(1, int(pool.cpus_per_actor)))
         self.drops = ("image",) if is_last else ()
         self._columns = columns(config)
         self.device = Device()
-        self._encoder = LoadedEncoder(config, "cuda" if pool.gpus_per_actor else "cpu")
+        self._encoder = LoadedEncoder(
+            encoder_on_node(config), "cuda" if pool.gpus_per_actor else "cpu"
+        )
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         usable = [i for i, status in enumerate(batch["status"].to_pylist()) if status == schema.OK]

@@ -60,12 +60,14 @@ class Encode:
 
     def _hold(self, name: str) -> "TextEncoder":
         """The text encoder of this model, in place of the one before."""
+        from raypipe.models.node import model_on_node
         from raypipe.models.text import TextEncoder
 
         if name != self._model_name or self._encoder is None:
             self._encoder, self._model_name = None, ""
             model = next(model for model in self._config.models if model.name == name)
-            self._encoder = TextEncoder(model, self._config.sampler_of(model), self._kind)
+            sampler = self._config.sampler_of(model)
+            self._encoder = TextEncoder(model_on_node(model), sampler, self._kind)
             self._model_name = name
         return self._encoder
 

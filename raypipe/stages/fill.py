@@ -15,7 +15,7 @@ from raypipe.stages.images import stored_images
 from raypipe.stages.progress import Display
 from raypipe.stages.read import LoadImages, ReadImages
 from raypipe.stages.stage import Part, Step
-from raypipe.weights import can_encode_apart
+from raypipe.weights import can_encode_apart, pinned
 
 WAYS = ("generate", "read", "load")
 """How a batch gets its pictures: made, brought in, or read back from where the run keeps them."""
@@ -118,6 +118,7 @@ def fill(
     """Do the missing work on Ray."""
     from raypipe.stages import cluster
 
+    config = pinned(config)
     chains = [_pools(config, way) for way in work.parts]
     for warning in cluster.connect(address, verbose, chains):
         tell(f"warning: {warning}")

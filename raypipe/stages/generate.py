@@ -67,11 +67,13 @@ class Generate:
     def _hold(self, name: str) -> "Generator":
         """The generator of this model, in place of the one before."""
         from raypipe.models.diffusion import Generator
+        from raypipe.models.node import model_on_node
 
         if name != self._model_name or self._generator is None:
             self._generator, self._model_name = None, ""
             model = next(model for model in self._config.models if model.name == name)
             sampler = self._config.sampler_of(model)
+            model = model_on_node(model)
             self._generator = Generator(model, sampler, self._kind, name not in self._apart)
             self._model_name = name
         return self._generator

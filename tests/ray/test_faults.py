@@ -1,11 +1,9 @@
 """Faults while the job runs on a real cluster of processes: nothing is lost, doubled or changed."""
 
-import json
-
 import pytest
 
 from tests.ray import chaos
-from tests.ray.stand_in_runs import assert_same, config, finish, start
+from tests.ray.stand_in_runs import config
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
