@@ -107,8 +107,8 @@ def mistake(done) -> str:
         (["models.0.id=miniature/nothing"], "miniature models are sdxl, "),
         (["encoder.id=./tests"], "an encoder directory must hold open_clip_config.json: ./tests"),
         (["images=configs"], "no images found (a folder must be <root>/<model>/<prompt>/<seed>"),
-        (["--output", "README.md"], "output cannot be used: README.md: "),
-        (["--output", "raypipe"], "the output directory must be empty or a run's, but raypipe "),
+        (["--output", "README.md"], f"output cannot be used: {ROOT}/README.md: "),
+        (["--output", "raypipe"], f"must be empty or a run's, but {ROOT}/raypipe "),
     ],
 )
 def test_a_mistake_gets_one_line_and_status_2(write, tmp_path, arguments, told):
