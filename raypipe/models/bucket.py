@@ -1,7 +1,6 @@
 """Copies weights from a bucket (any URI that pyarrow's filesystems know) to a local directory."""
 
 import errno
-import os
 import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +12,7 @@ import pyarrow.fs as pafs
 from raypipe.errors import UserError
 from raypipe.files import open_uri
 from raypipe.models.hub import matches
-from raypipe.models.retry import Transient, one_line
+from raypipe.models.retry import TransientError, one_line
 
 COPIES = 8
 """Files copied at a time; each is read in parts, a few at a time, by pyarrow."""
@@ -38,7 +37,7 @@ class File:
 def listing(uri: str, files: Sequence[str] | None, what: str) -> list[File]:
     """The files below a URI that match the globs (None: all), or the one file that it names.
 
-    Raises UserError where there are none, Transient where the bucket does not answer.
+    Raises UserError where there are none, TransientError where the bucket does not answer.
     """
     filesystem, root = open_uri(uri)
     try:
@@ -63,7 +62,7 @@ def copy(uri: str, files: Sequence[File], target: Path, what: str) -> list[Path]
     """Copy files into a directory, but for those that are there already; each appears whole.
 
     The directory is for these files alone, as listed, and no other process may write there.
-    Raises UserError or Transient.
+    Raises UserError or TransientError.
     """
     filesystem, root = open_uri(uri)
 
@@ -91,8 +90,8 @@ def _copy_file(filesystem: pafs.FileSystem, source: str, path: Path, size: int) 
             destination_filesystem=pafs.LocalFileSystem(),
         )  # fmt: skip
         if partial.stat().st_size != size:
-            raise Transient(f"{path.name} has {partial.stat().st_size} of {size} bytes")
-        os.replace(partial, path)
+            raise TransientError(f"{path.name} has {partial.stat().st_size} of {size} bytes")
+        partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
 
@@ -101,4 +100,4 @@ def _verdict(error: OSError, uri: str, what: str) -> Exception:
     """What to make of an error of a filesystem, which names few of them."""
     if error.errno in NO_USE or REFUSED.search(str(error)):
         return UserError(f"{what} cannot be copied: {uri}: {one_line(error)}")
-    return Transient(one_line(error))
+    return TransientError(one_line(error))

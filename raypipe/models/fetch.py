@@ -20,7 +20,7 @@ from raypipe.errors import UserError
 from raypipe.files import read_text
 from raypipe.models import bucket, hub
 from raypipe.models.pipeline_files import pipeline_files
-from raypipe.models.retry import Transient, Unreachable, retry
+from raypipe.models.retry import TransientError, UnreachableError, retry
 from raypipe.weights import is_local, locate
 
 __all__ = ["fetch", "fetch_pipeline", "pipeline_files"]
@@ -73,7 +73,7 @@ def fetch_pipeline(identifier: str, revision: str | None, variant: str | None, w
         commit = snapshot.name
         try:
             names = hub.list_files(where, commit, what)
-        except Unreachable:  # what the cache has may do
+        except UnreachableError:  # what the cache has may do
             names = [p.relative_to(snapshot).as_posix() for p in hub.matching(snapshot, None)]
         index = _index((snapshot / INDEX).read_text(), what)
         files = _chosen(index, names, variant, where, what)
@@ -99,14 +99,14 @@ def _chosen(index: dict, names: list[str], variant: str | None, where: str, what
 
 
 def _from_bucket(uri: str, files: Sequence[str] | None, what: str) -> str:
-    """A directory with a bucket's files as they are now. Raises UserError or Transient."""
+    """A directory with a bucket's files as they are now. Raises UserError or TransientError."""
     listed = bucket.listing(uri, files, what)
     key = _key(uri, files, [(file.name, file.size, file.modified_ns) for file in listed])
 
     def download() -> tuple[Path, list[Path]]:
         copies = bucket.copy(uri, listed, _root() / key, what)
         if bucket.listing(uri, files, what) != listed:
-            raise Transient("the files were replaced while they were copied")
+            raise TransientError("the files were replaced while they were copied")
         return (_root() / key if listed[0].name else copies[0]), copies
 
     return _once(key, download)
@@ -132,10 +132,10 @@ def _once(key: str, download: Callable[[], tuple[Path, list[Path]]]) -> str:
 
 
 def _marked(marker: Path) -> str | None:
-    """The path that a marker names, unless its files have been removed since."""
+    """The path that a marker names, unless it or its files have been removed since."""
     try:
         entry = json.loads(marker.read_text())
-    except FileNotFoundError:
+    except (OSError, ValueError):
         return None
     return str(entry["path"]) if all(map(os.path.exists, entry["files"])) else None
 
@@ -143,7 +143,7 @@ def _marked(marker: Path) -> str | None:
 def _mark(marker: Path, path: str, files: list[Path]) -> None:
     partial = marker.with_name(f"{marker.name}.partial")  # only who holds the lock writes it
     partial.write_text(json.dumps({"path": path, "files": [str(file) for file in files]}))
-    os.replace(partial, marker)
+    partial.replace(marker)
 
 
 def _key(where: str, *parts: object) -> str:

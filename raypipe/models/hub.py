@@ -2,8 +2,8 @@
 
 The client itself resumes a transfer that breaks, and repeats listings and HEAD requests that meet
 429 or 5xx. It gives up at once where it asks for a revision, where the download of a file meets
-5xx or a reset connection, and where a file ends too short. Its pause after a 429 in a download is
-the server's, uncapped.
+5xx or a reset connection, and where a file ends too short; a file that meets these starts again,
+those that are whole are kept. Its pause after a 429 in a download is the server's, uncapped.
 """
 
 import re
@@ -13,7 +13,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from raypipe.errors import UserError
-from raypipe.models.retry import Transient, Unreachable, one_line, retry
+from raypipe.models.retry import TransientError, UnreachableError, one_line, retry
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 ANSWER_SECONDS = 15
@@ -30,7 +30,7 @@ def download(where: str, revision: str | None, files: Sequence[str] | None, what
         commit = _commit(where, revision, what)
         failure = f"{what} cannot be downloaded: {where}"
         snapshot = retry(lambda: _snapshot(where, revision, commit, files, what), failure)
-    except Unreachable:
+    except UnreachableError:
         cached = _cached(where, revision, files)
         if cached is None:
             raise
@@ -42,7 +42,7 @@ def download(where: str, revision: str | None, files: Sequence[str] | None, what
 
 
 def list_files(where: str, commit: str, what: str) -> list[str]:
-    """Names of all files of a hub id at a commit. Raises UserError, or Unreachable of its kind."""
+    """Names of all files of a hub id at a commit. UserError, also UnreachableError."""
     from huggingface_hub import HfApi
 
     def attempt() -> list[str]:
@@ -88,7 +88,7 @@ def _snapshot(
         path = Path(snapshot_download(where, revision=revision, allow_patterns=patterns))
     if path.name != commit:
         # the client takes an older snapshot where the hub does not answer it
-        raise Transient(f"got commit {path.name[:8]}, not {commit[:8]}")
+        raise TransientError(f"got commit {path.name[:8]}, not {commit[:8]}")
     return path
 
 
@@ -108,7 +108,7 @@ def _cached(where: str, revision: str | None, files: Sequence[str] | None) -> Pa
 
 @contextmanager
 def _plain_errors(where: str, revision: str | None, what: str) -> Iterator[None]:
-    """Raise the hub client's errors as UserError, or as Transient where they may pass."""
+    """Raise the hub client's errors as UserError, or as TransientError where they may pass."""
     # the client's errors derive from its transport's, which differs between its versions
     from huggingface_hub.errors import HTTPError
 
@@ -129,10 +129,10 @@ def _verdict(error: Exception, where: str, revision: str | None, what: str) -> E
     if isinstance(error, errors.HFValidationError):
         return UserError(f"{what} is neither a path, a URI nor a hub id: {where}")
     if isinstance(error, errors.OfflineModeIsEnabled | errors.LocalEntryNotFoundError):
-        return Unreachable(f"{what} is not in the local cache, and the hub is off: {where}")
+        return UnreachableError(f"{what} is not in the local cache, and the hub is off: {where}")
     passes = isinstance(error, ConnectionError | TimeoutError | RuntimeError | errors.HTTPError)
     if passes or (isinstance(error, OSError) and error.errno is None):  # such as a short file
-        return Transient(one_line(error))
+        return TransientError(one_line(error))
     return UserError(f"{what} cannot be downloaded: {where}: {one_line(error)}")
 
 
@@ -155,7 +155,7 @@ def _http_verdict(error, where: str, revision: str | None, what: str, hub: str) 
         return UserError(f"{what} needs a token: set HF_TOKEN to one that may read {where}")
     if status in (408, 429) or status >= 500:
         asked = error.response.headers.get("Retry-After", "")
-        return Transient(one_line(error), float(asked) if asked.isdigit() else 0.0)
+        return TransientError(one_line(error), float(asked) if asked.isdigit() else 0.0)
     if status == 404:
         return UserError(f"{what} is not on the hub: {where}")
     return UserError(f"{what} cannot be downloaded: {where}: {one_line(error)}")

@@ -16,7 +16,7 @@ LONGEST_PAUSE = 120.0
 Result = TypeVar("Result")
 
 
-class Transient(Exception):
+class TransientError(Exception):
     """A failure that may pass: its message is the reason, in one line.
 
     `pause` is what the server asked to wait, in seconds, if it did.
@@ -27,27 +27,27 @@ class Transient(Exception):
         self.pause = pause
 
 
-class Unreachable(UserError):
+class UnreachableError(UserError):
     """What was asked for cannot be had over the network now; it may lie in a local cache."""
 
 
 def retry(action: Callable[[], Result], failure: str) -> Result:
-    """What the action returns, tried up to TRIES times as long as it raises Transient.
+    """What the action returns, tried up to TRIES times as long as it raises TransientError.
 
-    Then raises Unreachable, which says `failure` and the last reason. Pauses vary by half, since
-    many nodes start at once.
+    Then raises UnreachableError, which says `failure` and the last reason. Pauses vary by half,
+    since many nodes start at once.
     """
     pause = FIRST_PAUSE
     for _ in range(TRIES - 1):
         try:
             return action()
-        except Transient as error:
+        except TransientError as error:
             time.sleep(min(max(error.pause, pause * random.uniform(0.5, 1.5)), LONGEST_PAUSE))
             pause *= 2
     try:
         return action()
-    except Transient as error:
-        raise Unreachable(f"{failure}: {error}") from error
+    except TransientError as error:
+        raise UnreachableError(f"{failure}: {error}") from error
 
 
 def one_line(error: BaseException) -> str:
