@@ -34,6 +34,6 @@ def check_gpu_configs_fit(nodes: list[dict[str, float]]) -> None:
         if pools.generate.gpus_per_actor:
             chains = [[("generate", pools.generate), ("embed", pools.embed)]]
             chains += [[("encode", pools.encode)]] if pools.encode else []
-            assert check_pools(chains, nodes, may_grow=False) == [], path.name
+            assert check_pools(chains, nodes, is_limit=True) == [], path.name
             checked += 1
     assert checked >= 2

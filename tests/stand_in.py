@@ -3,8 +3,8 @@
 `python tests/stand_in.py CONFIG ...` is jobs/consistency.py, from the plan to the report, but for
 the two stages: pictures are drawn by sample id from a few hundred encoded ones, so that their bytes
 are real and the same in every run; vectors come out of the sample id as well. Environment:
-STAND_IN_SECONDS a batch (0.1), STAND_IN_SIDE of the pictures in pixels (48), and STAND_IN_LOG, a
-folder where every actor notes when it worked.
+STAND_IN_SECONDS a batch (0.1), STAND_IN_EMBED_SECONDS (0), STAND_IN_SIDE of the pictures in pixels
+(48), and STAND_IN_LOG, a folder where every actor notes when it worked.
 """
 
 import os
@@ -65,21 +65,22 @@ class SleepingGenerator:
         return image_columns(made, [False] * len(made), "simulated")
 
 
-class InstantEncoder:
+class IdEncoder:
     """A unit vector for each picture, out of its sample's id."""
 
     reads = ("sample_id",)
     drops = ("image",)
 
-    def __init__(self, names: tuple[str, str]):
+    def __init__(self, names: tuple[str, str], seconds: float):
         self.device = Device()
-        self._names = names
+        self._names, self._seconds = names, seconds
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         with self.device:
             seeds = [int(i[:8], 16) for i in batch["sample_id"].to_pylist()]
             vectors = [np.random.default_rng(s).normal(1, 1, DIM).astype(np.float32) for s in seeds]
             vectors = [vector / np.linalg.norm(vector) for vector in vectors]
+            time.sleep(self._seconds)
         embedding, clip_score = self._names
         return pa.table(
             {
@@ -97,7 +98,9 @@ def steps(run: Run, config: Consistency, way: str) -> list[Step]:
     generator = partial(SleepingGenerator, seconds, side, os.environ.get("STAND_IN_LOG"))
     if way == "generate":
         first = replace(first, make=generator)
-    return [first, replace(embed, make=partial(InstantEncoder, columns(config.encoder[0])))]
+    pause = float(os.environ.get("STAND_IN_EMBED_SECONDS", "0"))
+    encoder = partial(IdEncoder, columns(config.encoder[0]), pause)
+    return [first, replace(embed, make=encoder)]
 
 
 real_steps = fill._steps

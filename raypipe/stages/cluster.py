@@ -60,17 +60,19 @@ def connect(address: str | None, verbose: bool, chains: list[Chain]) -> list[str
     try:
         if address:
             _check_version()
-        return check_pools(chains, _capacity(ray), may_grow=bool(address) and _limit(ray) is None)
+        limit = _limit(ray)
+        return check_pools(chains, limit or _nodes(ray), is_limit=limit is not None)
     except UserError:
         ray.shutdown()
         raise
 
 
-def check_pools(chains: list[Chain], capacity: list[dict[str, float]], may_grow: bool) -> list[str]:
+def check_pools(chains: list[Chain], capacity: list[dict[str, float]], is_limit: bool) -> list[str]:
     """Compare what the pools ask for with what the cluster can give, now or when it has grown.
 
-    capacity: resources of every node that there is or can be. may_grow: whether nodes may join
-    that are not in it: then a pool's largest size is only warned of, which this returns.
+    capacity: resources of every node that there is or can be. is_limit: whether there can never be
+    more: then a pool that could grow beyond it is refused, which else is only warned of, since
+    nodes may join. Returns the warnings.
     """
     warnings = []
     for kind in ("GPU", "CPU"):
@@ -92,9 +94,9 @@ def check_pools(chains: list[Chain], capacity: list[dict[str, float]], may_grow:
                         f"pools.{name}.max = {pool.max} asks for {each * pool.max:g} {kind}, the "
                         f"cluster can give {given:g}"
                     )
-                    if not may_grow:
+                    if is_limit:
                         raise UserError(f"{told}; set pools.{name}.max={int(given / each)}")
-                    warnings.append(f"{told} until nodes join")
+                    warnings.append(f"{told} now: fewer actors will run")
     return list(dict.fromkeys(warnings))
 
 
@@ -137,10 +139,9 @@ def _each(pool: Pool, kind: str) -> float:
     return pool.gpus_per_actor if kind == "GPU" else pool.cpus_per_actor
 
 
-def _capacity(ray: Any) -> list[dict[str, float]]:
-    """Resources of the nodes that there are, or, with an autoscaler, that there can be."""
-    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return _limit(ray) or alive
+def _nodes(ray: Any) -> list[dict[str, float]]:
+    """Resources of the nodes that there are."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
 def _limit(ray: Any) -> list[dict[str, float]] | None:
@@ -153,8 +154,8 @@ def _limit(ray: Any) -> list[dict[str, float]] | None:
         if group.max_count < 0:
             return None
         nodes += [dict(group.resources)] * max(group.max_count, group.min_count)
-    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return nodes + [resources for resources in alive if "node:__internal_head__" in resources]
+    heads = [resources for resources in _nodes(ray) if "node:__internal_head__" in resources]
+    return nodes + heads
 
 
 def _check_answers(address: str) -> None:

@@ -190,6 +190,17 @@ def chaos(
 
 
 @contextlib.contextmanager
+def cluster(**head: int) -> Iterator[str]:
+    """The address of a cluster of one node, while the block runs."""
+    made = Cluster(initialize_head=True, head_node_args=head)
+    try:
+        yield made.address
+    finally:
+        for process in _processes(made.head_node):
+            _kill(process)
+
+
+@contextlib.contextmanager
 def _environment() -> Iterator[None]:
     """ENVIRONMENT for this process, whose children the cluster's processes are."""
     before = dict(os.environ)

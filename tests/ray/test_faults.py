@@ -1,9 +1,20 @@
 """Faults while the job runs on a real cluster of processes: nothing is lost, doubled or changed."""
 
-import pytest
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
 
+import psutil
+import pytest
+import yaml
+
+from tests import stand_in
 from tests.ray import chaos
-from tests.ray.stand_in_runs import config
+from tests.ray.stand_in_runs import ROOT, assert_same, config, finish, start, tables
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -13,8 +24,116 @@ def test_every_kind_of_fault_in_one_run(undisturbed_stand_in):
     chaos.chaos(1, 0, list(chaos.FAULTS), undisturbed_stand_in)
 
 
-def test_more_pictures_than_the_object_store_holds(tmp_path):
-    """A store of 80 MB and pictures of 0.5 MB in batches of 4: blocks go to disk and come back."""
-    tree = config(tmp_path / "run", prompts=["one", "two"], seeds=40)
-    tree["pools"]["generate"] |= {"max": 6, "cpus_per_actor": 0.25}
-    ...
+def test_more_pictures_than_the_object_store_holds(tmp_path, monkeypatch):
+    """80 MB of store for 120 MB of pictures, and an encoder slower than the generators."""
+    for key, value in chaos.ENVIRONMENT.items():
+        monkeypatch.setenv(key, value)
+    monkeypatch.setenv("STAND_IN_EMBED_SECONDS", "0.25")
+    tree = config(tmp_path / "run", prompts=[f"p{i}" for i in range(6)], seeds=20)
+    tree["pools"]["generate"] |= {"min": 3, "cpus_per_actor": 0.5}
+    with chaos.cluster(num_cpus=3, object_store_memory=80 * 2**20) as address:
+        job = start(tree, tmp_path, "--address", address, STAND_IN_SIDE="400")
+        finish(job)
+    images = tables(tmp_path / "run")["images"]
+    assert len(images) == 2 * 6 * 20
+    assert sum(map(len, images["image"].to_pylist())) > 110_000_000
+    generator = stand_in.SleepingGenerator(0, 400, None)
+    for row in images.slice(0, 20).to_pylist():
+        assert row["image"] == generator._picture(row["sample_id"]).data
+    lines = (tmp_path / "run" / "metrics" / "0000.jsonl").read_text().splitlines()
+    assert 0 < max(json.loads(line)["object_store_mib"] for line in lines) <= 80
+
+
+def test_nodes_come_when_there_is_work_and_go_when_there_is_none(undisturbed_stand_in, tmp_path):
+    """On Ray's fake node provider, which starts real node processes; from none to two and back."""
+    port = _free_port()
+    autoscaler = tmp_path / "autoscaler.yaml"
+    autoscaler.write_text(yaml.safe_dump(_fake_cluster(port)))
+    environment = {**os.environ, **chaos.ENVIRONMENT, "RAY_FAKE_CLUSTER": "1"}
+    environment |= {"AUTOSCALER_UPDATE_INTERVAL_S": "1"}
+    head = [
+        *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"),
+        *(f"--port={port}", f"--autoscaling-config={autoscaler}", "--num-cpus=0"),
+        *("--include-dashboard=false", "--disable-usage-stats", f"--temp-dir={tmp_path / 'ray'}"),
+    ]
+    process = subprocess.Popen(
+        head, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        _wait_for(lambda: _listens(port), 90)
+        tree = config(tmp_path / "run")
+        tree["pools"]["generate"] |= {"min": 1, "max": 2}
+        address = f"127.0.0.1:{port}"
+        job = start(tree, tmp_path, "--address", address, **chaos.ENVIRONMENT, STAND_IN_SECONDS="1")
+        _wait_for(lambda: _raylets(process) >= 3 or job.poll() is not None, 240)
+        most = _raylets(process)
+        _, err = finish(job)
+        assert most == 3, err  # the head and two workers
+        assert_same(tmp_path / "run", undisturbed_stand_in)
+        _wait_for(lambda: _raylets(process) == 1, 120)
+        too_many = config(tmp_path / "more")
+        too_many["pools"]["generate"] |= {"max": 9}
+        _, err = finish(start(too_many, tmp_path, "--address", address, **chaos.ENVIRONMENT), 2)
+        assert "pools.generate.max = 9 asks for 9 CPU, the cluster can give 4" in err
+    finally:
+        for child in [*psutil.Process(process.pid).children(recursive=True), process]:
+            child.send_signal(signal.SIGKILL)
+        process.wait()
+
+
+def _fake_cluster(port: int) -> dict:
+    """Up to two workers of two CPUs, which go after a few idle seconds."""
+    provider = "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider"
+    worker = {"resources": {"CPU": 2}, "node_config": {}, "min_workers": 0, "max_workers": 2}
+    return {
+        "cluster_name": "fake",
+        "max_workers": 2,
+        "idle_timeout_minutes": 0.1,
+        "provider": {
+            "type": "external",
+            "module": provider,
+            "gcs_address": f"127.0.0.1:{port}",
+            "use_node_id_as_ip": True,
+            "disable_node_updaters": True,
+            "disable_launch_config_check": True,
+        },
+        "available_node_types": {
+            "ray.head.default": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
+            "worker": worker,
+        },
+        "head_node_type": "ray.head.default",
+    }
+
+
+def _raylets(head: subprocess.Popen) -> int:
+    """Nodes that run below the head's processes."""
+    children = psutil.Process(head.pid).children(recursive=True)
+    return sum(_name(child) == "raylet" for child in children)
+
+
+def _name(process: psutil.Process) -> str:
+    try:
+        return process.name() if process.status() != psutil.STATUS_ZOMBIE else ""
+    except psutil.NoSuchProcess:
+        return ""
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port)).close()
+    except OSError:
+        return False
+    return True
+
+
+def _wait_for(reached, seconds: float) -> None:
+    begun = time.monotonic()
+    while not reached():
+        assert time.monotonic() - begun < seconds, "it has not come to pass"
+        time.sleep(0.5)

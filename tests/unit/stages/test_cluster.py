@@ -19,9 +19,9 @@ def chain(**pools):
     return [[(name, Pool(**pool)) for name, pool in pools.items()]]
 
 
-def refusal(chains, nodes, may_grow=False) -> str:
+def refusal(chains, nodes, is_limit=True) -> str:
     with pytest.raises(UserError) as caught:
-        check_pools(chains, nodes, may_grow)
+        check_pools(chains, nodes, is_limit)
     return str(caught.value)
 
 
@@ -30,24 +30,24 @@ def test_what_fits_is_taken_without_a_word():
         generate={"min": 1, "max": 2, "gpus_per_actor": 0.9, "cpus_per_actor": 2},
         embed={"max": 2, "gpus_per_actor": 0.1},
     )
-    assert check_pools(chains, [GPU_NODE, GPU_NODE, CPU_NODE], may_grow=False) == []
+    assert check_pools(chains, [GPU_NODE, GPU_NODE, CPU_NODE], is_limit=True) == []
 
 
 def test_a_gpu_pool_on_a_cluster_without_gpus():
-    told = refusal(chain(generate={"gpus_per_actor": 0.5}, embed={}), [CPU_NODE], may_grow=True)
+    told = refusal(chain(generate={"gpus_per_actor": 0.5}, embed={}), [CPU_NODE], is_limit=False)
     assert told.startswith("the pools ask for GPUs (generate 1 × 0.5), but the cluster has none")
     assert "pools.generate.gpus_per_actor=0" in told
 
 
 def test_pools_that_live_together_must_fit_together():
     both = chain(generate={"cpus_per_actor": 3}, embed={"cpus_per_actor": 2})
-    told = refusal(both, [CPU_NODE], may_grow=True)
+    told = refusal(both, [CPU_NODE], is_limit=False)
     assert told == (
         "the pools' smallest size needs 5 CPU (generate 1 × 3 + embed 1 × 2), "
         "the cluster can give 4"
     )
     one_after_the_other = [[part] for part in both[0]]
-    assert check_pools(one_after_the_other, [CPU_NODE], may_grow=True) == []
+    assert check_pools(one_after_the_other, [CPU_NODE], is_limit=False) == []
 
 
 def test_an_actor_must_fit_on_one_node():
@@ -62,9 +62,9 @@ def test_a_pool_that_can_never_grow_to_its_largest_size():
     assert told == (
         "pools.generate.max = 8 asks for 7.2 GPU, the cluster can give 2; set pools.generate.max=2"
     )
-    warnings = check_pools(wide, [GPU_NODE, GPU_NODE], may_grow=True)
+    warnings = check_pools(wide, [GPU_NODE, GPU_NODE], is_limit=False)
     assert warnings == [
-        "pools.generate.max = 8 asks for 7.2 GPU, the cluster can give 2 until nodes join"
+        "pools.generate.max = 8 asks for 7.2 GPU, the cluster can give 2 now: fewer actors will run"
     ]
 
 
