@@ -11,7 +11,7 @@ export OMP_NUM_THREADS ?= 1
 export MALLOC_TRIM_THRESHOLD_ ?= 4294967296
 export MALLOC_TOP_PAD_ ?= 268435456
 
-.PHONY: demo test check bench clean install format
+.PHONY: demo test check bench chaos clean install format
 
 demo: $(INSTALLED)
 	$(PY) jobs/consistency.py configs/consistency/miniature.yaml
@@ -26,6 +26,12 @@ check: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(PY) tests/benchmarks/run.py
+
+# Random faults against a cluster of processes: make chaos SEED=7 FAULTS=50
+SEED ?= 1
+FAULTS ?= 20
+chaos: $(INSTALLED)
+	$(PY) tests/ray/chaos.py --seed $(SEED) --faults $(FAULTS)
 
 format: $(INSTALLED)
 	$(VENV)/bin/ruff check --fix .
