@@ -93,7 +93,8 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
                 return self._send(fault.status, b"{}", fault.headers)
             api = f"/api/models/{REPOSITORY}"
             if path in (api, f"{api}/revision/main", f"{api}/revision/{SHA}"):
-                return self._json({"id": REPOSITORY, "sha": SHA, "siblings": []})
+                siblings = [{"rfilename": name} for name in hub.files]
+                return self._json({"id": REPOSITORY, "sha": SHA, "siblings": siblings})
             if path.startswith(f"{api}/revision/"):
                 return self._send(404, b"{}", {"X-Error-Code": "RevisionNotFound"})
             if path == f"{api}/tree/{SHA}":

@@ -77,13 +77,14 @@ def fetch_pipeline(identifier: str, revision: str | None, variant: str | None, w
             names = [p.relative_to(snapshot).as_posix() for p in hub.matching(snapshot, None)]
         index = _index((snapshot / INDEX).read_text(), what)
         files = _chosen(index, names, variant, where, what)
-        hub.download(where, commit, files, what)
+        snapshot = hub.download(where, commit, files, what)
         return snapshot, hub.matching(snapshot, files)
 
     return _once(_key(where, revision, "pipeline", variant), download)
 
 
 def _index(text: str, what: str) -> dict:
+    """What model_index.json says. Raises UserError."""
     try:
         return dict(json.loads(text))
     except (ValueError, TypeError) as error:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 from raypipe.errors import UserError
 from raypipe.models.retry import TransientError, UnreachableError, one_line, retry
@@ -136,7 +137,7 @@ def _verdict(error: Exception, where: str, revision: str | None, what: str) -> E
     return UserError(f"{what} cannot be downloaded: {where}: {one_line(error)}")
 
 
-def _http_verdict(error, where: str, revision: str | None, what: str, hub: str) -> Exception:
+def _http_verdict(error: Any, where: str, revision: str | None, what: str, hub: str) -> Exception:
     """What to make of an answer that is an error (HfHubHTTPError)."""
     from huggingface_hub import errors
 

@@ -1,4 +1,4 @@
-"""Weights are fetched once a node, whole, patiently, and with plain words where they cannot be."""
+"""Weights on a hub are fetched once a node, whole and patiently, or refused in plain words."""
 
 import json
 import os
@@ -8,10 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from raypipe.errors import UserError
-from raypipe.models import fetch as fetching
 from raypipe.models import retry
-from raypipe.models.fetch import fetch, fetch_pipeline
 from tests.hub_server import REPOSITORY, SHA, Fault, Hub
 
 ROOT = Path(__file__).parents[2]
@@ -79,6 +76,7 @@ def test_processes_download_once_and_then_need_no_hub(node):
         paths = [outcomes(process) for process in processes]
     assert paths == [paths[0]] * 6
     assert content(*paths[0]) == wanted()
+    assert hub.requests.count(API) == 1
     assert sorted(hub.downloads()) == sorted(wanted())
     assert node.fetch(hub, {"files": WANTED}) == paths[0]  # the hub is stopped by now
 
@@ -220,89 +218,6 @@ def test_a_pipeline_is_fetched_without_what_is_not_loaded(node):
     assert sorted(hub.downloads()) == sorted(content(path))
     words = "model m cannot be loaded: no component has weights of variant int8: org/name"
     assert line == words
-    assert node.fetch(hub, {"variant": "fp16"}) == [path]
-
-
-@pytest.fixture
-def bucket(tmp_path, monkeypatch):
-    monkeypatch.setenv("RAYPIPE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(retry, "FIRST_PAUSE", 0.01)
-    for name, data in FILES.items():
-        path = tmp_path / "bucket" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-    return tmp_path / "bucket"
-
-
-def test_a_bucket_is_copied_once_until_its_files_are_replaced(bucket):
-    uri = f"file://{bucket}"
-    first = Path(fetch(uri, what="model m", files=WANTED))
-    assert content(first) == wanted()
-    written = (first / "config.json").stat().st_mtime_ns
-    assert fetch(uri, what="model m", files=WANTED) == str(first)
-    assert (first / "config.json").stat().st_mtime_ns == written
-    (bucket / "config.json").write_bytes(b"[]")
-    second = Path(fetch(uri, what="model m", files=WANTED))
-    assert second != first
-    assert content(second) == {**wanted(), "config.json": b"[]"}
-
-
-def test_one_file_of_a_bucket_is_a_file(bucket):
-    path = Path(fetch(f"file://{bucket}/model.safetensors", what="LoRA"))
-    assert path.name == "model.safetensors"
-    assert path.read_bytes() == FILES["model.safetensors"]
-
-
-def test_a_copy_that_broke_off_is_completed(bucket, monkeypatch):
-    """The disk is full once: nothing counts as fetched, and what was whole is kept."""
-    uri, copy_file = f"file://{bucket}", fetching.bucket._copy_file
-
-    def full(filesystem, source, path, size):
-        if path.name == "model.safetensors":
-            path.with_name(f"{path.name}.partial").write_bytes(b"half")
-            raise OSError(28, "No space left on device")
-        copy_file(filesystem, source, path, size)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(fetching.bucket, "_copy_file", full)
-        with pytest.raises(UserError, match=r"cannot be copied: .*: .*No space left"):
-            fetch(uri, what="model m")
-    assert content(Path(fetch(uri, what="model m"))) == FILES
-
-
-def test_a_pipeline_in_a_bucket(bucket):
-    index = {"unet": ["diffusers", "U"], "safety_checker": [None, None]}
-    for name, text in {
-        "model_index.json": json.dumps(index),
-        "unet/config.json": "{}",
-        "unet/diffusion_pytorch_model.safetensors": "w",
-        "unet/diffusion_pytorch_model.bin": "w",
-    }.items():
-        (bucket / name).parent.mkdir(exist_ok=True)
-        (bucket / name).write_text(text)
-    path = Path(fetch_pipeline(f"file://{bucket}/", None, None, "model m"))
-    assert set(content(path)) == {
-        "model_index.json",
-        "unet/config.json",
-        "unet/diffusion_pytorch_model.safetensors",
-    }
-
-
-@pytest.mark.parametrize("take", [fetch, lambda i, **o: fetch_pipeline(i, None, None, o["what"])])
-def test_paths_are_returned_as_they_are(take, tmp_path):
-    assert take(str(tmp_path), what="m") == str(tmp_path)
-    assert take("./nowhere", what="m") == "./nowhere"
-    assert take("~/nowhere", what="m") == str(Path("~/nowhere").expanduser())
-    assert (Path(take("miniature/sdxl", what="m")) / "model_index.json").is_file()
-
-
-def test_what_a_bucket_lacks_is_said(bucket, monkeypatch):
-    with pytest.raises(UserError, match="model m has no files: file://"):
-        fetch(f"file://{bucket}/nowhere", what="model m")
-    with pytest.raises(UserError, match=r"model m has no file like \*.gguf: file://"):
-        fetch(f"file://{bucket}", what="model m", files=["*.gguf"])
-    with pytest.raises(UserError, match=r"model_index\.json of model m not found"):
-        fetch_pipeline(f"file://{bucket}", None, None, "model m")
-    monkeypatch.setenv("RAYPIPE_CACHE", "/dev/null/cache")
-    with pytest.raises(UserError, match="the cache for weights must be writable"):
-        fetch(f"file://{bucket}", what="model m")
+    for marker in (node.home / "raypipe").glob("*.json"):
+        marker.unlink()
+    assert node.fetch(hub, *[{"variant": "fp16"}] * 2, HF_HUB_OFFLINE="1") == [path] * 2
