@@ -1,12 +1,16 @@
 """Connecting to Ray, and refusing at once what the cluster can never do."""
 
 import contextlib
+import json
 import os
 import platform
 import socket
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 from raypipe import __version__
 from raypipe.errors import UserError
@@ -14,6 +18,9 @@ from raypipe.settings import Pool
 
 ANSWER_S = 10.0
 """How long a cluster may take to accept a connection."""
+
+LAUNCHED = Path("~/ray_bootstrap_config.yaml")
+"""Where `ray up` puts the cluster's config on its head."""
 
 HTTP2_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 """How a client of gRPC, which a Ray cluster speaks, begins (RFC 9113, section 3.4)."""
@@ -61,6 +68,8 @@ def connect(address: str | None, verbose: bool, chains: list[Chain]) -> list[str
         if address:
             _check_version()
         limit = _limit(ray)
+        if limit is None and _autoscales():
+            return []  # to sizes that it does not tell
         return check_pools(chains, limit or _nodes(ray), is_limit=limit is not None)
     except UserError:
         ray.shutdown()
@@ -146,16 +155,44 @@ def _nodes(ray: Any) -> list[dict[str, float]]:
 
 def _limit(ray: Any) -> list[dict[str, float]] | None:
     """Resources of every node that the autoscaler may start; None without one, or without limit."""
-    config = ray._private.state.state.get_cluster_config()
-    if config is None or not config.node_group_configs:
+    groups = [
+        (dict(group.resources), group.max_count)
+        for group in getattr(
+            ray._private.state.state.get_cluster_config(), "node_group_configs", ()
+        )
+    ] or _launched_groups()
+    if not groups or any(count < 0 for _, count in groups):
         return None
-    nodes: list[dict[str, float]] = []
-    for group in config.node_group_configs:
-        if group.max_count < 0:
-            return None
-        nodes += [dict(group.resources)] * max(group.max_count, group.min_count)
+    nodes = [resources for resources, count in groups for _ in range(count)]
     heads = [resources for resources in _nodes(ray) if "node:__internal_head__" in resources]
     return nodes + heads
+
+
+def _launched_groups() -> list[tuple[dict[str, float], int]]:
+    """Node types and how many there may be, from the file that `ray up` leaves on the head.
+
+    The first version of Ray's autoscaler tells its limits nowhere else.
+    """
+    try:
+        config = yaml.safe_load(LAUNCHED.expanduser().read_text())
+        return [
+            (kind["resources"], int(kind["max_workers"]))
+            for kind in config["available_node_types"].values()
+        ]
+    except (OSError, KeyError, TypeError, ValueError, yaml.YAMLError):
+        return []
+
+
+def _autoscales() -> bool:
+    """Whether an autoscaler looks after the cluster: without one, nodes have no types."""
+    from ray.experimental.internal_kv import _internal_kv_get
+
+    try:
+        status = json.loads(_internal_kv_get("__autoscaling_status") or b"{}")
+        kinds = status["autoscaler_report"]["active_nodes"]
+    except (ValueError, KeyError, TypeError):
+        return False
+    return any(not kind.startswith("node_") for kind in kinds)
 
 
 def _check_answers(address: str) -> None:
