@@ -17,7 +17,8 @@ demo: $(INSTALLED)
 	$(PY) jobs/consistency.py configs/consistency/miniature.yaml
 
 test: $(INSTALLED)
-	$(PY) -m pytest
+	$(PY) -m pytest --numprocesses 2 --dist loadfile -m "not ray"
+	$(PY) -m pytest -m ray
 
 check: $(INSTALLED)
 	$(VENV)/bin/ruff check .

@@ -11,8 +11,6 @@ import sys
 from raypipe.errors import UserError
 from raypipe.models import fetch, retry
 
-retry.FIRST_PAUSE = 0.01
-
 
 def outcome(request: dict) -> str:
     take = fetch.fetch_pipeline if "variant" in request else fetch.fetch
@@ -23,4 +21,5 @@ def outcome(request: dict) -> str:
 
 
 if __name__ == "__main__":
+    retry.FIRST_PAUSE = 0.01
     print(json.dumps([outcome(request) for request in json.loads(sys.argv[1])]))

@@ -39,8 +39,9 @@ class Display:
             self._draw()
 
     def _watch(self) -> None:
-        is_terminal = sys.stderr.isatty()
-        while not self._stop.wait(EVERY_S if is_terminal else LOG_EVERY_S):
+        pause = EVERY_S if sys.stderr.isatty() else LOG_EVERY_S
+        self._draw()
+        while not self._stop.wait(pause):
             self._draw()
 
     def _draw(self) -> None:

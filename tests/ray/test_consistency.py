@@ -250,23 +250,6 @@ def test_text_encoded_apart_makes_the_same_pictures(undisturbed, models, tmp_pat
     assert not (tmp_path / "run" / "texts").exists()
 
 
-def test_a_lost_actor_costs_no_sample(undisturbed, models, tmp_path):
-    directory, *_ = undisturbed
-    process = start(config(models, tmp_path / "run"), tmp_path)
-    while len(list((tmp_path / "run" / "images").glob("*.parquet"))) < 3:
-        assert process.poll() is None, process.stderr.read()
-        time.sleep(0.05)
-    own = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True)
-    workers = [line.split()[0] for line in own.stdout.splitlines() if "ray::MapWorker" in line]
-    assert workers
-    os.kill(int(workers[0]), signal.SIGKILL)
-    _, err = process.communicate(timeout=300)
-    assert process.returncode == 0, err
-    assert (tmp_path / "run" / "results.json").read_bytes() == (
-        directory / "results.json"
-    ).read_bytes()
-
-
 def test_two_encoders_agree_in_one_run(models, tmp_path):
     other = tiny.encoder(tmp_path / "other")
     tree = config(models, tmp_path / "run")

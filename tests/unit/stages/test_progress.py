@@ -14,7 +14,7 @@ class Terminal(io.StringIO):
 def test_the_last_counts_are_shown(capsys):
     with Display({"generate": 40, "embed": 40}, lambda: {"generate": 40, "embed": 10}):
         pass
-    generate, embed = capsys.readouterr().err.splitlines()
+    *_, generate, embed = capsys.readouterr().err.splitlines()
     assert generate.startswith("generate")
     assert "40/40 images" in generate
     assert "left" not in generate
