@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL, ModelMixin, StableDiffusionXLPipeline
 
-from . import clip, data, lora, pixart, quality, sdxl, vae
+from . import clip, data, lora, pixart, quality, sd15, sdxl, vae
 from .settings import PARTS, TrainMiniature
 from .tokenizers import clip_tokenizer, t5_tokenizer
 
@@ -75,9 +75,7 @@ class Training:
 
     def lora(self):
         """The style LoRA, on the SDXL-shaped pipeline as it was written."""
-        pipeline = StableDiffusionXLPipeline.from_pretrained(
-            self.output / "sdxl", torch_dtype=torch.float32
-        )
+        pipeline = self.sdxl_pipeline()
         model = sdxl.Denoiser(pipeline.tokenizer)
         for name in ("text_encoder", "text_encoder_2", "unet"):
             setattr(model, name, getattr(pipeline, name))
@@ -85,6 +83,18 @@ class Training:
             self.latents(), self.latents(styled=True), model, self.settings.lora, self.work
         )
         lora.save_lora(model, self.output / "lora")
+
+    def sd15(self):
+        """The SD-1.5-shaped pipeline, from the SDXL-shaped one as it was written."""
+        start = self.sdxl_pipeline()
+        model = sd15.train_sd15(self.latents(), start, self.settings.sd15, self.work)
+        self.save(sd15.pipeline(model, self.trained_vae()), "sd15")
+
+    def sdxl_pipeline(self) -> StableDiffusionXLPipeline:
+        """What the part `sdxl` wrote, in float32."""
+        return StableDiffusionXLPipeline.from_pretrained(
+            self.output / "sdxl", torch_dtype=torch.float32
+        )
 
     def quality(self):
         """Held-out figures, printed and kept beside the weights."""

@@ -27,7 +27,21 @@ from .loop import train
 from .settings import DenoiserPlan
 from .tokenizers import CLIP_LENGTH, without_habits
 
-_TEXT_WIDTH = 64
+TEXT_WIDTH = 64
+UNET = {
+    "sample_size": 16,
+    "in_channels": 4,
+    "out_channels": 4,
+    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
+    "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
+    "block_out_channels": (48, 96),
+    "layers_per_block": 1,
+    "transformer_layers_per_block": 1,
+    "attention_head_dim": (2, 3),
+    "norm_num_groups": 16,
+    "use_linear_projection": True,
+}
+"""SDXL's block layout at a thousandth of its size; attention at the lower resolution only."""
 _TIME_IDS = (64, 64, 0, 0, 64, 64)
 """Original size, crop corner, target size: what the pipeline sends for a 64×64 picture."""
 _DROPPED = 0.12
@@ -38,9 +52,9 @@ prompt), half the empty caption (what it sends for the negative prompt "")."""
 def _text_config(tokenizer: CLIPTokenizer, activation: str) -> CLIPTextConfig:
     return CLIPTextConfig(
         vocab_size=len(tokenizer),
-        hidden_size=_TEXT_WIDTH,
-        intermediate_size=4 * _TEXT_WIDTH,
-        projection_dim=_TEXT_WIDTH,
+        hidden_size=TEXT_WIDTH,
+        intermediate_size=4 * TEXT_WIDTH,
+        projection_dim=TEXT_WIDTH,
         num_hidden_layers=3,
         num_attention_heads=2,
         max_position_embeddings=CLIP_LENGTH,
@@ -52,23 +66,13 @@ def _text_config(tokenizer: CLIPTokenizer, activation: str) -> CLIPTextConfig:
 
 
 def new_unet() -> UNet2DConditionModel:
-    """SDXL's block layout at a thousandth of its size; attention at the lower resolution only."""
+    """An untrained UNet of about two million parameters."""
     return UNet2DConditionModel(
-        sample_size=16,
-        in_channels=4,
-        out_channels=4,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        block_out_channels=(48, 96),
-        layers_per_block=1,
-        transformer_layers_per_block=1,
-        attention_head_dim=(2, 3),
-        cross_attention_dim=2 * _TEXT_WIDTH,
-        norm_num_groups=16,
-        use_linear_projection=True,
+        **UNET,
+        cross_attention_dim=2 * TEXT_WIDTH,
         addition_embed_type="text_time",
         addition_time_embed_dim=16,
-        projection_class_embeddings_input_dim=6 * 16 + _TEXT_WIDTH,
+        projection_class_embeddings_input_dim=6 * 16 + TEXT_WIDTH,
     )
 
 

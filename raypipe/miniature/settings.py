@@ -8,7 +8,7 @@ from pydantic import Field, field_validator
 
 from raypipe.config import Strict
 
-PARTS = ("vae", "clip", "sdxl", "pixart", "lora", "quality")
+PARTS = ("vae", "clip", "sdxl", "pixart", "lora", "sd15", "quality")
 
 
 class Plan(Strict):
@@ -51,6 +51,7 @@ class TrainMiniature(Strict):
     sdxl: DenoiserPlan
     pixart: DenoiserPlan
     lora: Plan
+    sd15: Plan
     work: str = "build/miniature"
     """Renders, latents and checkpoints."""
     output: str = "raypipe/miniature/weights"
