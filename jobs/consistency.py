@@ -31,7 +31,7 @@ def consistency(job: Job[Consistency]) -> str:
         tell(study.describe(config, plan, len(new)))
         return config.output
 
-    output.begin(config, plan.encoders)
+    output.begin(config, encoders=plan.encoders)
     if len(new):
         part = output.next_part()
         output.add_samples(batches(new, config, part), part)

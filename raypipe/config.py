@@ -11,7 +11,7 @@ import types
 import typing
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import pydantic
 import yaml
@@ -25,6 +25,20 @@ class Strict(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(
         extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
     )
+
+
+class JobConfig(Strict):
+    """What the config of every job has: an output, and which keys a later config may change."""
+
+    extendable: ClassVar[frozenset[str]] = frozenset()
+    """Keys under which a later config may ask for more."""
+    free: ClassVar[frozenset[str]] = frozenset({"output", "pools", "report"})
+    """Keys that change no picture and no number."""
+    lists: ClassVar[tuple[str, ...]] = ()
+    """Keys that may name a file, whose content then belongs to what is asked for."""
+
+    output: str
+    """Run directory: a path, s3:// or gs://."""
 
 
 C = TypeVar("C", bound=Strict)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from raypipe.config import Strict
+from raypipe.config import JobConfig, Strict
 from raypipe.model_settings import Lora as Lora
 from raypipe.model_settings import Memory as Memory
 from raypipe.model_settings import Model, Sampler
@@ -121,8 +121,12 @@ def _as_folder(value: Any) -> Any:
     return {"folder": value} if isinstance(value, str) else value
 
 
-class Consistency(Strict):
+class Consistency(JobConfig):
     """jobs/consistency.py: which model is more consistent?"""
+
+    extendable = frozenset({"models", "prompts", "seeds", "comparisons", "encoder"})
+    free = JobConfig.free | {"prompt_column"}
+    lists = ("prompts", "seeds")
 
     models: tuple[Model, ...] = ()
     """Empty with `images`: all models that are found there."""
@@ -145,8 +149,6 @@ class Consistency(Strict):
     statistics: Statistics = Statistics()
     pools: Pools = Pools()
     report: Report = Report()
-    output: str
-    """Run directory: a path, s3:// or gs://."""
 
     @model_validator(mode="before")
     @classmethod

@@ -1,11 +1,7 @@
 """The consistency study between its recipe (jobs/consistency.py) and its parts."""
 
 import json
-import platform
-import subprocess
 from functools import lru_cache
-from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,16 +9,17 @@ import pyarrow as pa
 import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
-from raypipe import __version__, schema
+from raypipe import schema
 from raypipe.core.bootstrap import crossed_bootstrap
 from raypipe.core.consistency import convergence
 from raypipe.core.power import power_table
 from raypipe.core.split_half import split_half
 from raypipe.plan import Plan
+from raypipe.provenance import provenance
 from raypipe.report.evidence import Missing, Pair
 from raypipe.report.pictures import Thumbnail, Thumbnails, make_thumbnail
 from raypipe.report.results import build_results
-from raypipe.run import Run, config_hash
+from raypipe.run import Run
 from raypipe.settings import Consistency, Model
 from raypipe.stages.score import ModelScores, Survey, score_model
 
@@ -70,15 +67,7 @@ def manifest(
     """Where the numbers come from."""
     quarantined = sum(known.quarantined.values())
     return {
-        "status": "complete",
-        "job": "consistency",
-        "schema_version": schema.SCHEMA_VERSION,
-        "config_hash": config_hash(config),
-        "config": config.model_dump(mode="json"),
-        "raypipe": __version__,
-        "git_commit": _git_commit(),
-        "packages": {name: metadata.version(name) for name in PACKAGES},
-        "python": platform.python_version(),
+        **provenance("consistency", config, PACKAGES),
         "models": [
             {"name": m.name, "id": m.id, "revision": m.revision, **plan.identities[m.name]}
             for m in plan.models
@@ -152,16 +141,6 @@ def _split_half(scores: ModelScores, config: Consistency) -> Any:
         )
     except ValueError as error:
         return Missing(str(error))
-
-
-def _git_commit() -> str | None:
-    """Commit of the checkout that the code runs from, marked where it was changed."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
-    try:
-        told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return told.stdout.strip()
 
 
 def describe(config: Consistency, plan: Plan, n_new: int) -> str:

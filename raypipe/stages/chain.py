@@ -17,9 +17,9 @@ from ray.data.block import BlockMetadata
 from ray.data.datasource import ReadTask
 
 from raypipe import schema
+from raypipe.directory import write_table
 from raypipe.errors import UserError
 from raypipe.files import Folder
-from raypipe.run import write_table
 from raypipe.stages import log
 from raypipe.stages.monitor import BEAT_S
 from raypipe.stages.stage import SECONDS, Part, Step, check_output, pack, unpack

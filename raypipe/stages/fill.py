@@ -6,15 +6,16 @@ from functools import partial
 
 import pyarrow as pa
 
-from raypipe.run import Run, plan_batches, split_batches
+from raypipe.directory import plan_batches, split_batches
+from raypipe.run import Run
 from raypipe.settings import Consistency, Pool
 from raypipe.stages.embed import Embed, file_name, stored_embeddings
 from raypipe.stages.encode import TEXTS, Encode, text_id
 from raypipe.stages.generate import Generate
 from raypipe.stages.images import stored_images
-from raypipe.stages.progress import Display
 from raypipe.stages.read import LoadImages, ReadImages
 from raypipe.stages.stage import Part, Step
+from raypipe.stages.work import work_through
 from raypipe.weights import can_encode_apart, pinned
 
 WAYS = ("generate", "read", "load")
@@ -122,39 +123,7 @@ def fill(
     chains = [_pools(config, way) for way in work.parts]
     for warning in cluster.connect(address, verbose, chains):
         tell(f"warning: {warning}")
-    work_through(run, [(work.parts[way], _steps(run, config, way)) for way in work.parts])
-
-
-def work_through(run: Run, chains: list[tuple[list[Part], list[Step]]]) -> None:
-    """Send each chain's parts through its steps, one chain after the other; then leave Ray."""
-    import ray
-
-    from raypipe.stages.chain import run_chain
-    from raypipe.stages.cluster import object_store_mib
-    from raypipe.stages.monitor import Monitor, Recorder
-
-    here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
-        ray.get_runtime_context().get_node_id(), soft=False
-    )  # beside the driver: a node that is lost later takes no count with it
-    monitor = (
-        ray.remote(Monitor)
-        .options(num_cpus=0, scheduling_strategy=here, max_concurrency=1)
-        .remote()
-    )
-    totals: dict[str, int] = {}
-    for parts, steps in chains:
-        for step in steps:
-            n = sum(part.n_samples for part in parts)
-            totals[step.name] = totals.get(step.name, 0) + n
-    try:
-        with (
-            Recorder(run.folder, totals, lambda: ray.get(monitor.state.remote()), object_store_mib),
-            Display(totals, lambda: ray.get(monitor.counts.remote())),
-        ):
-            for parts, steps in chains:
-                run_chain(parts, steps, monitor)
-    finally:
-        ray.shutdown()
+    work_through(run.folder, [(work.parts[way], _steps(run, config, way)) for way in work.parts])
 
 
 def _steps(run: Run, config: Consistency, way: str) -> list[Step]:

@@ -89,7 +89,7 @@ def begun() -> Callable[[Consistency], Run]:
         plan = make_plan(config)
         new = run.new_samples(plan.samples())
         run.check_encoders(plan.encoders)
-        run.begin(config, plan.encoders)
+        run.begin(config, encoders=plan.encoders)
         if len(new):
             part = run.next_part()
             run.add_samples(batches(new, config, part), part)

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from raypipe.directory import config_hash
 from raypipe.errors import UserError
 from raypipe.job import run
-from raypipe.run import Run, config_hash
+from raypipe.run import Run
 from raypipe.settings import Consistency
 
 ROOT = Path(__file__).parents[2]
@@ -58,7 +59,7 @@ def finished(write, tmp_path):
     path = write()
     config = Consistency.model_validate(yaml.safe_load(path.read_text()))
     directory = Run(config.output)
-    directory.begin(config, {})
+    directory.begin(config, encoders={})
     directory.finish({"config_hash": config_hash(config)})
     return path
 
@@ -108,7 +109,7 @@ def mistake(done) -> str:
         (["encoder.id=./tests"], "an encoder directory must hold open_clip_config.json: ./tests"),
         (["images=configs"], "no images found (a folder must be <root>/<model>/<prompt>/<seed>"),
         (["--output", "README.md"], f"output cannot be used: {ROOT}/README.md: "),
-        (["--output", "raypipe"], f"must be empty or a run's, but {ROOT}/raypipe "),
+        (["--output", "raypipe"], f"must be empty or a run's of this job, but {ROOT}/raypipe "),
     ],
 )
 def test_a_mistake_gets_one_line_and_status_2(write, tmp_path, arguments, told):

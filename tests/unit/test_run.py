@@ -7,9 +7,10 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from raypipe.directory import config_hash
 from raypipe.errors import UserError
 from raypipe.plan import make_plan
-from raypipe.run import Run, config_hash
+from raypipe.run import Run
 
 
 def finish(run, config):
@@ -29,7 +30,7 @@ def test_a_run_is_finished_when_its_manifest_says_so(study, begun):
     assert not run.is_finished(config)
     finish(run, config)
     assert Run(config.output).is_finished(config)
-    run.begin(config, {})  # going on takes the promise back first
+    run.begin(config, encoders={})  # going on takes the promise back first
     assert not run.is_finished(config)
 
 
@@ -84,7 +85,9 @@ def test_a_directory_of_something_else_is_left_alone(study, tmp_path, name, cont
     run = Run(config.output)
     assert not run.is_finished(config)
     told = mistake(run.check, config)
-    assert told.startswith(f"the output directory must be empty or a run's, but {run.uri} holds ")
+    assert told.startswith(
+        f"the output directory must be empty or a run's of this job, but {run.uri} holds "
+    )
     assert told.endswith(f" holds {name.partition('/')[0]}")
     assert path.read_text() == content
 
@@ -110,7 +113,7 @@ def test_an_unwritable_output_is_refused(study):
     config = study(output="/proc/raypipe")  # where not even root may write
     run = Run(config.output)
     run.check(config)
-    assert mistake(run.begin, config, {}).startswith("output cannot be written: /proc/raypipe: ")
+    assert mistake(run.begin, config).startswith("output cannot be written: /proc/raypipe: ")
 
 
 def test_the_config_is_kept_resolved(study, begun):

@@ -12,12 +12,13 @@ import pytest
 from PIL import Image
 
 from raypipe import files, schema
+from raypipe.directory import config_hash
 from raypipe.errors import UserError
 from raypipe.existing import list_pictures
 from raypipe.files import Folder, open_uri, read_text
 from raypipe.plan import batches, make_plan
 from raypipe.prompts import read_prompts
-from raypipe.run import Run, config_hash
+from raypipe.run import Run
 from raypipe.settings import Images
 from raypipe.stages.fill import missing
 from raypipe.stages.read import ReadImages
@@ -190,7 +191,7 @@ def test_a_run_lives_in_a_bucket(bucket, study, proxy):
     run = Run(bucket)
     run.check(config)
     plan = make_plan(config)
-    run.begin(config, plan.encoders)
+    run.begin(config, encoders=plan.encoders)
     run.add_samples(batches(run.new_samples(plan.samples()), config, 0), 0)
     assert len(run.samples()) == plan.n_samples
     assert missing(run, config).samples("generate") == plan.n_samples

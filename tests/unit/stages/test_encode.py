@@ -18,7 +18,7 @@ def apart(study):
     config = study(pools={"encode": {"batch_size": 2}, "generate": {"batch_size": 4}})
     run = Run(config.output)
     plan = make_plan(config)
-    run.begin(config, plan.encoders)
+    run.begin(config, encoders=plan.encoders)
     run.add_samples(batches(plan.samples(), config, 0), 0)
     return run, config
 

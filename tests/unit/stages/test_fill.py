@@ -108,7 +108,7 @@ def test_files_of_other_encoders_or_strangers_do_not_count(run_with):
 
 @pytest.mark.parametrize("group", [1, 4, 5, 1000])
 def test_the_plan_is_read_in_groups_of_whole_batches(run_with, monkeypatch, group):
-    monkeypatch.setattr("raypipe.run.GROUP", group)
+    monkeypatch.setattr("raypipe.directory.GROUP", group)
     run = run_with([])
     assert run.samples().equals(SAMPLES)
     groups = list(run.plan_groups(["batch_id", "source"]))
