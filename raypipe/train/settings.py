@@ -1,0 +1,61 @@
+"""How a training goes: the config section that every training job has."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from raypipe.config import Strict
+
+
+class Training(Strict):
+    """Steps, rates and what is kept."""
+
+    steps: int = Field(gt=0)
+    batch: int = Field(64, ge=1)
+    """Rows in a step, whatever the number of workers."""
+    micro_batch: int = Field(8, ge=1)
+    """Rows in one forward pass; workers share the micro-batches of a step."""
+    lr: float = Field(1e-5, gt=0)
+    """AdamW's rate after the warm-up; it falls to zero along a cosine."""
+    warmup: int = Field(0, ge=0)
+    """Steps over which the rate rises."""
+    weight_decay: float = Field(0.01, ge=0)
+    betas: tuple[float, float] = (0.9, 0.999)
+    clip: float = Field(1.0, gt=0)
+    """Largest norm of the gradient."""
+    precision: Literal["float32", "bfloat16"] = "bfloat16"
+    """Of the forward pass; weights and the optimiser's state are float32."""
+    gradient_checkpointing: bool = False
+    """Compute activations twice instead of keeping them."""
+    seed: int = Field(0, ge=0)
+    validate_every: int = Field(100, ge=1)
+    """Steps between two validations; the last step is always followed by one."""
+    checkpoint_every: int = Field(100, ge=1)
+    """Steps between two checkpoints; so many steps at most are done again."""
+    keep: int = Field(2, ge=1)
+    """Newest checkpoints that are kept, beside the best one."""
+
+    @model_validator(mode="after")
+    def _micro_fits(self) -> Self:
+        if self.micro_batch > self.batch:
+            raise ValueError(
+                f"micro_batch must not exceed batch, got {self.micro_batch} > {self.batch}"
+            )
+        return self
+
+
+class Workers(Strict):
+    """Ray Train's workers. With min below max, a training goes on with what is there."""
+
+    min: int = Field(1, ge=1)
+    max: int = Field(1, ge=1)
+    gpus_per_worker: float = Field(0, ge=0)
+    cpus_per_worker: float = Field(1, gt=0)
+    failures: int = Field(16, ge=0)
+    """Times that lost workers are replaced; a node that a cloud takes back is not counted."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.min > self.max:
+            raise ValueError(f"min must not exceed max, got {self.min} > {self.max}")
+        return self
