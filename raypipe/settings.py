@@ -64,22 +64,27 @@ class Storage(Strict):
     """Of JPEG."""
 
 
-class Pool(Strict):
-    """Actors of one stage. Nothing asks whether there is a GPU: this says so."""
+class Actors(Strict):
+    """Processes that do one thing. Nothing asks whether there is a GPU: this says so."""
 
     min: int = Field(1, ge=1)
     max: int = Field(1, ge=1)
     gpus_per_actor: float = Field(0, ge=0)
     """May be a fraction, so that an embedder shares a GPU with a generator."""
     cpus_per_actor: float = Field(1, gt=0)
-    batch_size: int = Field(8, ge=1)
-    """Samples made at once; fixed for a sample when the run first plans it."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.min > self.max:
             raise ValueError(f"min must not exceed max, got {self.min} > {self.max}")
         return self
+
+
+class Pool(Actors):
+    """Actors of one stage."""
+
+    batch_size: int = Field(8, ge=1)
+    """Samples made at once; fixed for a sample when the run first plans it."""
 
 
 class Pools(Strict):

@@ -5,6 +5,7 @@ above 1 the processes form a gloo group on PORT.
 """
 
 import sys
+import time
 
 import numpy as np
 import torch
@@ -50,6 +51,17 @@ class Toy:
     def validate(self, rank: int, world: int) -> dict[str, tuple[float, float]]:
         margin_B = self.margins(self.pairs_N2D[ROWS + rank :: world])
         return {"accuracy": (float((margin_B > 0).sum()), float(len(margin_B)))}
+
+
+class SlowToy(Toy):
+    """The same, made by a launcher, with time for a kill in every step."""
+
+    def __init__(self, uri: str, device: str) -> None:
+        super().__init__()
+
+    def losses(self, batch: torch.Tensor) -> dict[str, torch.Tensor]:
+        time.sleep(0.02)
+        return super().losses(batch)
 
 
 def plan(**changes) -> Training:

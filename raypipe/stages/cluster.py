@@ -6,7 +6,7 @@ import os
 import platform
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import yaml
 
 from raypipe import __version__
 from raypipe.errors import UserError
-from raypipe.settings import Pool
+from raypipe.settings import Actors
 
 ANSWER_S = 10.0
 """How long a cluster may take to accept a connection."""
@@ -28,7 +28,7 @@ HTTP2_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 
 HTTP2_SETTINGS = b"\x04"
 """Type of the frame that a server must begin with."""
 
-Chain = list[tuple[str, Pool]]
+Chain = Sequence[tuple[str, Actors]]
 """The pools that live at the same time, each with its key under `pools`."""
 
 
@@ -144,7 +144,7 @@ def _needed(chains: list[Chain], kind: str) -> float:
     )
 
 
-def _each(pool: Pool, kind: str) -> float:
+def _each(pool: Actors, kind: str) -> float:
     return pool.gpus_per_actor if kind == "GPU" else pool.cpus_per_actor
 
 

@@ -8,7 +8,7 @@ import json
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
@@ -87,11 +87,10 @@ class Trainer:
         *,
         best: str,
         group: Group | None = None,
-        tell: Callable[[str], None] = print,
     ):
         """best: name of the validation number of which more is better; it picks the best step."""
         self.task, self.plan, self.folder = task, plan, folder
-        self.group, self.tell, self._criterion = group or Group(), tell, best
+        self.group, self._criterion = group or Group(), best
         self.batches = Batches(task.n_rows, plan.batch, plan.micro_batch, plan.seed)
         self.trained = {n: p for n, p in task.module.named_parameters() if p.requires_grad}
         self.optimiser = torch.optim.AdamW(
@@ -189,10 +188,7 @@ class Trainer:
             sums.setdefault(name, [0.0, 0.0])
             sums[name] = [sums[name][0] + total, sums[name][1] + count]
         numbers = {name: total / count for name, (total, count) in sorted(sums.items()) if count}
-        self.validations.append({"step": done, **numbers})
-        told = ", ".join(f"{name} {value:.4g}" for name, value in numbers.items())
-        if self.group.rank == 0:
-            self.tell(f"step {done:,}/{self.plan.steps:,}: loss {self._recent_loss():.4f}; {told}")
+        self.validations.append({"step": done, "loss": self._recent_loss(), **numbers})
         value = numbers[self._criterion]
         if self.best is None or value > self.best[0]:
             self.best = value, done

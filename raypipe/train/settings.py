@@ -42,20 +42,3 @@ class Training(Strict):
                 f"micro_batch must not exceed batch, got {self.micro_batch} > {self.batch}"
             )
         return self
-
-
-class Workers(Strict):
-    """Ray Train's workers. With min below max, a training goes on with what is there."""
-
-    min: int = Field(1, ge=1)
-    max: int = Field(1, ge=1)
-    gpus_per_worker: float = Field(0, ge=0)
-    cpus_per_worker: float = Field(1, gt=0)
-    failures: int = Field(16, ge=0)
-    """Times that lost workers are replaced; a node that a cloud takes back is not counted."""
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.min > self.max:
-            raise ValueError(f"min must not exceed max, got {self.min} > {self.max}")
-        return self

@@ -19,9 +19,7 @@ from tests.train_toy import Toy, plan
 
 
 def trainer(folder, task=None, **changes) -> Trainer:
-    return Trainer(
-        task or Toy(), plan(**changes), Folder(str(folder)), best="accuracy", tell=lambda line: None
-    )
+    return Trainer(task or Toy(), plan(**changes), Folder(str(folder)), best="accuracy")
 
 
 def losses(folder) -> list[float]:

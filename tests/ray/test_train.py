@@ -1,0 +1,67 @@
+"""Ray Train's workers: killed in the middle, they go on to the weights of an undisturbed run."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+
+from raypipe.files import Folder
+from raypipe.train import state
+from raypipe.train.loop import Trainer
+from tests.train_toy import Toy, plan
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+ROOT = Path(__file__).parents[2]
+STEPS = 400
+DRIVER = """
+import sys
+from raypipe.settings import Actors
+from raypipe.stages import cluster
+from raypipe.train.launch import launch
+from tests.train_toy import SlowToy, plan
+
+actors = Actors(min=1, max=2, cpus_per_actor=0.5)
+cluster.connect(None, False, [[("train", actors)]])
+print(launch(SlowToy, plan(steps=int(sys.argv[2])), actors, sys.argv[1], best="accuracy", tell=print))
+"""
+
+
+def test_a_lost_worker_changes_nothing(tmp_path):
+    Trainer(Toy(), plan(steps=STEPS), Folder(str(tmp_path / "alone")), best="accuracy").run()
+    run = Folder(str(tmp_path / "run"))
+    driver = subprocess.Popen(
+        [sys.executable, "-c", DRIVER, run.uri, str(STEPS)],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while len(state.steps(run)) < 2:
+        assert driver.poll() is None, driver.communicate()
+        time.sleep(0.1)
+    workers = [p for p in psutil.Process(driver.pid).children(recursive=True) if is_worker(p)]
+    assert len(workers) == 2
+    workers[0].send_signal(signal.SIGKILL)
+    out, err = driver.communicate(timeout=300)
+    assert driver.returncode == 0, err
+    assert f"Outcome(step={STEPS}" in out
+    assert f"step {STEPS}/{STEPS}  loss" in out
+    ours, theirs = (state.read(Folder(str(tmp_path / n)), STEPS).tensors for n in ("run", "alone"))
+    for name, tensor in theirs.items():
+        assert torch.allclose(ours[name], tensor, rtol=0, atol=1e-4), name
+    assert not (tmp_path / "run" / "ray").exists()
+
+
+def is_worker(process: psutil.Process) -> bool:
+    try:
+        return "RayTrainWorker" in " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return False
