@@ -5,11 +5,19 @@ replaced by one that names directories, which `raypipe.models.fetch` has filled 
 """
 
 from raypipe.models.fetch import fetch, fetch_pipeline
+from raypipe.reward_settings import Reward
 from raypipe.settings import Encoder, Lora, Model
 from raypipe.single_file import split_hub_file
 from raypipe.weights import CONFIG_SUFFIXES, is_local, locate
 
 CONFIGS = [f"*{suffix}" for suffix in sorted(CONFIG_SUFFIXES)]
+
+BERT = "google-bert/bert-base-uncased"
+BERT_REVISION = "86b5e0934494bd15c9632b12f734a8a67f723594"
+"""The tokenizer that ImageReward was trained with; no published reward brings it along."""
+
+TOKENIZERS = ["vocab.txt", "tokenizer.json", "tokenizer_config.json"]
+REWARDS = ["*ImageReward.pt", "*FS_model.pt", "*med_config.json", "model.safetensors"]
 
 
 def model_on_node(model: Model) -> Model:
@@ -39,6 +47,18 @@ def encoder_on_node(encoder: Encoder) -> Encoder:
     if "://" in encoder.id:
         return encoder.model_copy(update={"id": fetch(encoder.id, what="the encoder")})
     return encoder
+
+
+def reward_on_node(reward: Reward) -> Reward:
+    """The reward with its directory on this node. UserError for what cannot be had."""
+    files = [*REWARDS, "config.json", *TOKENIZERS]
+    path = fetch(reward.id, reward.revision, what=f"reward {reward.id}", files=files)
+    return reward.model_copy(update={"id": path, "revision": None})
+
+
+def bert_on_node() -> str:
+    """The directory of the published rewards' tokenizer. UserError if it cannot be had."""
+    return fetch(BERT, BERT_REVISION, what="the rewards' tokenizer", files=TOKENIZERS)
 
 
 def _single_file(model: Model, what: str) -> str:

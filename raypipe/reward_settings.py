@@ -1,0 +1,55 @@
+"""The section of a config that names a reward, and what a reward's own directory says of it."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from raypipe.config import Strict
+
+Kind = Literal["image_reward", "face_score"]
+
+FACE_TEXT = "A face."
+"""What Face Score reads with every face (github.com/OPPO-Mente-Lab/FaceScore)."""
+
+
+class Reward(Strict):
+    """A network that scores how well a picture pleases, with its text."""
+
+    id: str = "THUDM/ImageReward"
+    """Hub id or directory: THUDM/ImageReward (ImageReward.pt), AIGCer-OPPO/FaceScore (FS_model.pt),
+    one that jobs/face_score.py wrote (model.safetensors), or miniature/NAME."""
+    revision: str | None = None
+    """Commit, tag or branch on the hub."""
+    backend: Literal["port", "upstream"] = "port"
+    """port: here, batched. upstream: the package image-reward, one picture at a time, in an
+    environment of its own that `make env-imagereward` builds."""
+    standardize: bool | None = None
+    """Subtract the reward's mean and divide by its deviation. None: as its kind is published, which
+    is true for ImageReward and false for Face Score."""
+    interpreter: str | None = None
+    """Python of the upstream backend; None: RAYPIPE_IMAGEREWARD_PYTHON, or .venv-imagereward."""
+
+    @model_validator(mode="after")
+    def _interpreter_is_upstreams(self) -> Self:
+        if self.interpreter is not None and self.backend != "upstream":
+            raise ValueError(f"interpreter needs backend upstream, got backend {self.backend}")
+        return self
+
+
+class RewardFacts(Strict):
+    """What no tensor says: config.json of a reward's directory. The defaults are the published."""
+
+    kind: Kind
+    heads: tuple[int, int] = (16, 12)
+    """Attention heads of vision and text."""
+    image_size: int = Field(224, ge=1)
+    """Side of the picture that the network sees, pixels."""
+    max_length: int = Field(35, ge=2)
+    """Tokens of a text, the first and last included; the rest is cut off."""
+    mean: float = 0.16717362830052426
+    """Mean of the raw reward; this and `std` are ImageReward's on its own data."""
+    std: float = Field(1.0333394966054072, gt=0)
+
+    def standardizes(self, asked: bool | None) -> bool:
+        """Whether rewards are standardized, where the config asks for it, or leaves it open."""
+        return self.kind == "image_reward" if asked is None else asked
