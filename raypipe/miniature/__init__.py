@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-MODELS = ("sdxl", "pixart", "clip", "lora")
+MODELS = ("sdxl", "pixart", "sd15", "clip", "lora")
 
 
 def path(name: str) -> Path:

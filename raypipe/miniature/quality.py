@@ -121,5 +121,6 @@ def measure(weights: Path) -> dict:
         "clip": {"retrieval_top1": round(retrieval(weights / "clip"), 4), "n": 100},
         "sdxl": measure_pipeline(weights / "sdxl"),
         "pixart": measure_pipeline(weights / "pixart"),
+        "sd15": measure_pipeline(weights / "sd15"),
         "lora": measure_lora(weights / "sdxl", weights / "lora"),
     }

@@ -28,7 +28,12 @@ def pixart():
     return quality.load(miniature.path("pixart"))
 
 
-@pytest.fixture(params=["sdxl", "pixart"])
+@pytest.fixture(scope="module")
+def sd15():
+    return quality.load(miniature.path("sd15"))
+
+
+@pytest.fixture(params=["sdxl", "pixart", "sd15"])
 def pipeline(request):
     return request.getfixturevalue(request.param)
 
@@ -41,7 +46,8 @@ def test_pipelines_follow_prompts(pipeline):
 
 
 def test_size_by_default_is_64(pipeline):
-    extra = {} if "XL" in type(pipeline).__name__ else {"use_resolution_binning": False}
+    is_pixart = "PixArt" in type(pipeline).__name__
+    extra = {"use_resolution_binning": False} if is_pixart else {}
     assert pipeline("a portrait", num_inference_steps=1, **extra).images[0].size == (64, 64)
 
 
@@ -99,5 +105,5 @@ def test_clip_loads_as_open_clip_documents():
 
 def test_quality_figures_are_recorded():
     figures = json.loads((miniature.path("sdxl").parent / "quality.json").read_text())
-    for name in ("sdxl", "pixart"):
+    for name in ("sdxl", "pixart", "sd15"):
         assert min(figures[name][key] for key in ("background", "hair", "face")) >= 0.8
