@@ -1,5 +1,5 @@
 """Train the miniature world's models on two cores. `part=vae,clip` runs some of the parts:
-vae, clip, sdxl, pixart, lora, sd15, quality; each goes on from its own checkpoint."""
+vae, clip, sdxl, pixart, lora, sd15, reward, quality; each goes on from its own checkpoint."""
 
 import os
 import sys

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL, ModelMixin, StableDiffusionXLPipeline
 
-from . import clip, data, lora, pixart, quality, sd15, sdxl, vae
+from . import clip, data, lora, pixart, quality, reward, sd15, sdxl, vae
 from .settings import PARTS, TrainMiniature
 from .tokenizers import clip_tokenizer, t5_tokenizer
 
@@ -95,6 +95,12 @@ class Training:
         return StableDiffusionXLPipeline.from_pretrained(
             self.output / "sdxl", torch_dtype=torch.float32
         )
+
+    def reward(self):
+        """The BLIP-shaped reward."""
+        words = reward.tokenizer(data.some_captions())
+        trained = reward.train_reward(self.plain(), words, self.settings.reward, self.work)
+        reward.save(trained, words, self.output / "reward")
 
     def quality(self):
         """Held-out figures, printed and kept beside the weights."""

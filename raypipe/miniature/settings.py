@@ -8,7 +8,7 @@ from pydantic import Field, field_validator
 
 from raypipe.config import Strict
 
-PARTS = ("vae", "clip", "sdxl", "pixart", "lora", "sd15", "quality")
+PARTS = ("vae", "clip", "sdxl", "pixart", "lora", "sd15", "reward", "quality")
 
 
 class Plan(Strict):
@@ -52,6 +52,7 @@ class TrainMiniature(Strict):
     pixart: DenoiserPlan
     lora: Plan
     sd15: Plan
+    reward: Plan
     work: str = "build/miniature"
     """Renders, latents and checkpoints."""
     output: str = "raypipe/miniature/weights"

@@ -29,7 +29,8 @@ from tests.train_toy import SlowToy, plan
 
 actors = Actors(min=1, max=2, cpus_per_actor=0.5)
 cluster.connect(None, False, [[("train", actors)]])
-print(launch(SlowToy, plan(steps=int(sys.argv[2])), actors, sys.argv[1], best="accuracy", tell=print))
+uri, steps = sys.argv[1], int(sys.argv[2])
+print(launch(SlowToy, plan(steps=steps), actors, uri, best="accuracy", tell=print))
 """
 
 

@@ -1,0 +1,157 @@
+"""Train the BLIP-shaped reward: which picture fits its caption better and is the sounder one?
+
+The miniature of ImageReward, on choices that need no annotator. The worse picture of a pair shows
+something else, or the same badly: smeared, noisy, or with pieces in the wrong places.
+
+Shape letters: B batch, H W picture (64), C colours.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.nn import functional
+from transformers import BertTokenizer
+
+from raypipe.models.reward import RewardNetwork, new_network
+from raypipe.models.reward_files import save_reward
+from raypipe.models.reward_input import ADDED_TOKENS, Texts, preprocess
+from raypipe.models.reward_keys import Geometry
+from raypipe.models.reward_scores import load_reward
+from raypipe.reward_settings import FACE_TEXT, RewardFacts
+
+from .captions import full_caption
+from .data import HELD_OUT
+from .denoise import captions_of
+from .loop import train
+from .scenes import render
+from .settings import Plan
+from .specs import sample_spec
+
+_LENGTH = 35
+_OTHERS = 0.4
+"""Share of pairs whose worse picture shows something else."""
+
+
+def tokenizer(captions: list[str]) -> BertTokenizer:
+    """A BERT tokenizer with one piece for every word of the captions and every letter."""
+    words = {word for text in [*captions, FACE_TEXT] for word in text.lower().strip(".").split()}
+    letters = [chr(code) for code in range(33, 127) if not chr(code).isupper()]
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters]
+    pieces += sorted(words - set(letters)) + [f"##{letter}" for letter in letters]
+    made = BertTokenizer(vocab={piece: index for index, piece in enumerate(pieces)})
+    made.add_tokens(list(ADDED_TOKENS), special_tokens=True)
+    return made
+
+
+def geometry(vocabulary: int) -> Geometry:
+    """ImageReward's layout at a three-hundredth of its size: 1.3 million parameters."""
+    return Geometry(
+        image=64,
+        patch=8,
+        vision_width=96,
+        vision_mlp=384,
+        vision_layers=4,
+        vision_heads=4,
+        text_width=64,
+        text_mlp=256,
+        text_layers=3,
+        text_heads=4,
+        vocabulary=vocabulary,
+        positions=40,
+    )
+
+
+def spoil(picture_HWC: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The picture, done badly somewhere: blurred, noisy, or with shuffled pieces, uint8 HWC."""
+    side = int(rng.integers(16, 41))
+    y, x = (int(v) for v in rng.integers(4, 64 - side - 3, 2))
+    spoiled_HWC = picture_HWC.copy()
+    part = spoiled_HWC[y : y + side, x : x + side]
+    kind = rng.integers(4)
+    if kind == 0:
+        small = Image.fromarray(part).resize((max(side // int(rng.integers(3, 9)), 2),) * 2)
+        part[:] = np.asarray(small.resize((side, side), Image.Resampling.BICUBIC))
+    elif kind == 1:
+        noisy = part + rng.normal(0, rng.uniform(15, 60), part.shape)
+        part[:] = noisy.clip(0, 255)
+    elif kind == 2:
+        cut = int(rng.integers(4, side - 3))
+        part[:] = np.roll(part, cut, axis=int(rng.integers(2)))
+    else:
+        half = side // 2
+        upper = part[:half].copy()
+        part[:half], part[half : 2 * half] = part[half : 2 * half], upper
+    return spoiled_HWC
+
+
+def _pixels(pictures: list[np.ndarray]) -> torch.Tensor:
+    return torch.stack([preprocess(Image.fromarray(picture), 64) for picture in pictures])
+
+
+def train_reward(
+    pictures_NHWC: np.ndarray, words: BertTokenizer, plan: Plan, work: Path
+) -> RewardNetwork:
+    """The trained network; the pictures are the renders of the seeds from 0 on."""
+    torch.manual_seed(plan.seed)
+    network = new_network(geometry(len(words))).train()
+    texts = Texts(words, _LENGTH)
+
+    def loss_of(step: int, generator: torch.Generator) -> torch.Tensor:
+        rows = torch.randint(len(pictures_NHWC), (2, plan.batch), generator=generator)
+        rng = np.random.default_rng([plan.seed, step])
+        better = [pictures_NHWC[row] for row in rows[0].tolist()]
+        worse = [
+            pictures_NHWC[other] if rng.random() < _OTHERS else spoil(picture, rng)
+            for picture, other in zip(better, rows[1].tolist(), strict=True)
+        ]
+        ids_BT, mask_BT = texts(captions_of(rows[0].tolist(), generator))
+        with torch.autocast("cpu", torch.bfloat16):
+            rewards_2B = network(
+                torch.cat([_pixels(better), _pixels(worse)]),
+                ids_BT.repeat(2, 1),
+                mask_BT.repeat(2, 1),
+            )
+        better_B, worse_B = rewards_2B.float().chunk(2)
+        return -functional.logsigmoid(better_B - worse_B).mean()
+
+    trained = train(network, loss_of, plan, work / "reward.pt")
+    assert isinstance(trained, RewardNetwork)
+    return trained
+
+
+@torch.inference_mode()
+def choices(directory: Path, count: int = 300) -> dict[str, float]:
+    """Share of held-out pairs in which the better picture gets the higher reward, by kind."""
+    scorer = load_reward(str(directory), "cpu")
+    rng = np.random.default_rng(0)
+    specs = [sample_spec(HELD_OUT + i) for i in range(count)]
+    pictures = [render(spec) for spec in specs]
+    texts = [full_caption(spec) for spec in specs]
+    worse = {
+        "other": pictures[1:] + pictures[:1],
+        "spoiled": [spoil(picture, rng) for picture in pictures],
+    }
+
+    def rewards(pictures_NHWC: list[np.ndarray]) -> np.ndarray:
+        return scorer.score([Image.fromarray(picture) for picture in pictures_NHWC], texts)
+
+    better_N = rewards(pictures)
+    return {kind: float((better_N > rewards(shown)).mean()) for kind, shown in worse.items()}
+
+
+def save(network: RewardNetwork, words: BertTokenizer, directory: Path) -> None:
+    """Write it in half precision, in raypipe's own layout."""
+    sizes = network.sizes
+    facts = RewardFacts(
+        kind="image_reward",
+        heads=(sizes.vision_heads, sizes.text_heads),
+        image_size=sizes.image,
+        max_length=_LENGTH,
+        mean=0.0,
+        std=1.0,
+    )
+    save_reward(directory, network.half(), words, facts)
