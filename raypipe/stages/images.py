@@ -1,7 +1,6 @@
 """Pictures to bytes and back, and what makes one unusable."""
 
 import io
-import struct
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,25 +8,11 @@ import pyarrow as pa
 from PIL import Image
 
 from raypipe import schema
+from raypipe.pictures import DAMAGED, FORMATS
 from raypipe.settings import Storage
 
 BLANK_SPREAD = 2
 """A picture whose brightest and darkest values differ by less, in every channel, shows nothing."""
-
-FORMATS = ("PNG", "JPEG", "WEBP")
-"""What is opened: Pillow's other decoders go as far as starting programs."""
-
-DAMAGED = (
-    OSError,
-    ValueError,
-    SyntaxError,
-    IndexError,
-    TypeError,
-    EOFError,
-    struct.error,
-    Image.DecompressionBombError,
-)
-"""What Pillow raises for bytes that are no whole picture."""
 
 ADDED = pa.schema(
     [schema.IMAGES.field(name) for name in schema.IMAGES.names if name not in schema.SAMPLES.names]
