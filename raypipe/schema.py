@@ -65,6 +65,66 @@ SCORES = pa.schema(
 )
 """One row per (model, prompt, encoder); `scs` is null, with a reason, under two usable images."""
 
+PHOTOS = pa.schema(
+    [
+        pa.field("photo_id", pa.string(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("caption", pa.string()),
+        pa.field("image", pa.binary()),
+        pa.field("width", pa.int32()),
+        pa.field("height", pa.int32()),
+        pa.field("hash", pa.list_(pa.uint64(), 4)),
+        pa.field(
+            "faces",
+            pa.list_(
+                pa.struct(
+                    [
+                        pa.field("box", pa.list_(pa.float32(), 4)),
+                        pa.field("confidence", pa.float32()),
+                        pa.field("neighbours", pa.int32()),
+                    ]
+                )
+            ),
+        ),
+        pa.field("status", pa.string(), nullable=False),
+        pa.field("reason", pa.string()),
+    ]
+)
+"""One row per photo of a face_pairs run: upright, at most `longest` pixels, encoded losslessly.
+
+`photo_id` is a hash of the photo's own bytes; boxes are x0, y0, x1, y1 in pixels of `image`;
+`hash` is the perceptual hash by which near-duplicates are found.
+"""
+
+PAIRS = pa.schema(
+    [
+        pa.field("pair_id", pa.string(), nullable=False),
+        pa.field("photo_id", pa.string(), nullable=False),
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("face", pa.int32(), nullable=False),
+        pa.field("box", pa.list_(pa.float32(), 4), nullable=False),
+        pa.field("caption", pa.string()),
+        pa.field("kind", pa.string(), nullable=False),
+        pa.field("strength", pa.float32(), nullable=False),
+        pa.field("margin", pa.float32(), nullable=False),
+        pa.field("feather", pa.float32(), nullable=False),
+        pa.field("seed", pa.int64(), nullable=False),
+        pa.field("tags", pa.list_(pa.string()), nullable=False),
+        pa.field("good", pa.binary()),
+        pa.field("bad", pa.binary()),
+        pa.field("change", pa.float32()),
+        pa.field("status", pa.string(), nullable=False),
+        pa.field("reason", pa.string()),
+    ]
+)
+"""One row per pair of a face_pairs run, refused ones (`quarantined`) with their reason.
+
+`good` and `bad` are encoded pictures of the photo's size, equal to the last bit outside the mask
+that `box`, `margin` and `feather` define (raypipe.core.masks). `kind` says what the good side has
+been through: `photo` nothing (`good` is null: the photo itself), `roundtrip` the VAE, `generated`
+that the photo is itself a model's picture. `change` is raypipe.core.masks.change between them.
+"""
+
 OK = "ok"
 QUARANTINED = "quarantined"
 

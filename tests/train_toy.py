@@ -37,7 +37,7 @@ class Toy:
         pairs_N2D[:, 0, 0] += 2.0
         self.pairs_N2D = torch.from_numpy(pairs_N2D)
 
-    def load(self, rows: np.ndarray) -> torch.Tensor:
+    def load(self, rows: np.ndarray, seed: int) -> torch.Tensor:
         return self.pairs_N2D[torch.from_numpy(rows)]
 
     def margins(self, pairs_B2D: torch.Tensor) -> torch.Tensor:
@@ -51,6 +51,10 @@ class Toy:
     def validate(self, rank: int, world: int) -> dict[str, tuple[float, float]]:
         margin_B = self.margins(self.pairs_N2D[ROWS + rank :: world])
         return {"accuracy": (float((margin_B > 0).sum()), float(len(margin_B)))}
+
+    def finish(self, outcome, group, folder) -> None:
+        if group.rank == 0:
+            folder.write("finished.txt", str(outcome.step).encode())
 
 
 class SlowToy(Toy):

@@ -99,7 +99,10 @@ def _work(settings: dict[str, Any]) -> None:
     if task is not None and not mistakes:
         plan = Training.model_validate(settings["plan"])
         trainer = Trainer(task, plan, folder, best=settings["best"], group=group)
-        told = asdict(trainer.run())
+        outcome = trainer.run()
+        if outcome.stopped is None:
+            task.finish(outcome, group, folder)
+        told = asdict(outcome)
     if group.rank == 0:
         folder.write(OUTCOME, json.dumps(told).encode())
 

@@ -44,8 +44,8 @@ class Task(Protocol):
     """Rows of the training table."""
     device: str
 
-    def load(self, rows: np.ndarray) -> Any:
-        """Read and prepare some rows; runs in a thread of its own."""
+    def load(self, rows: np.ndarray, seed: int) -> Any:
+        """Read and prepare a micro-batch; runs in a thread of its own, with a seed of its own."""
         ...
 
     def losses(self, batch: Any) -> dict[str, torch.Tensor]:
@@ -54,6 +54,10 @@ class Task(Protocol):
 
     def validate(self, rank: int, world: int) -> dict[str, tuple[float, float]]:
         """(sum, count) by name, over this worker's share of the validation rows."""
+        ...
+
+    def finish(self, outcome: "Outcome", group: Group, folder: Folder) -> None:
+        """What is done on all workers when the last step is done; in `folder`, by the first."""
         ...
 
 
@@ -122,7 +126,7 @@ class Trainer:
         ahead: deque[tuple[int, int, Future[Any]]] = deque()
         for step in range(first, self.plan.steps):
             for seed, rows in self.batches.share(step, self.group.rank, self.group.world):
-                ahead.append((step, seed, reader.submit(self.task.load, rows)))
+                ahead.append((step, seed, reader.submit(self.task.load, rows, seed)))
                 if len(ahead) > AHEAD:
                     step_, seed_, batch = ahead.popleft()
                     yield step_, seed_, batch.result()

@@ -59,6 +59,7 @@ def test_a_lost_worker_changes_nothing(tmp_path):
     for name, tensor in theirs.items():
         assert torch.allclose(ours[name], tensor, rtol=0, atol=1e-4), name
     assert not (tmp_path / "run" / "ray").exists()
+    assert run.read("finished.txt") == str(STEPS).encode()
 
 
 def is_worker(process: psutil.Process) -> bool:

@@ -61,7 +61,7 @@ def test_a_step_is_that_of_plain_pytorch(tmp_path):
     optimiser = torch.optim.AdamW(
         plain.module.parameters(), lr=made.plan.lr / 5, weight_decay=made.plan.weight_decay
     )
-    plain.losses(plain.load(made.batches.rows(0)))["loss"].mean().backward()
+    plain.losses(plain.load(made.batches.rows(0), 0))["loss"].mean().backward()
     norm = nn.utils.clip_grad_norm_(plain.module.parameters(), 0.1)
     optimiser.step()
     assert made.lines[0]["grad_norm"] == pytest.approx(float(norm), rel=1e-5)

@@ -1,0 +1,54 @@
+"""The configs of the jobs about faces; importing it loads nothing heavy."""
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field
+
+from raypipe.config import JobConfig, Strict
+from raypipe.reward_settings import Reward
+from raypipe.settings import Actors
+from raypipe.train.settings import Training
+
+Kind = Literal["photo", "roundtrip", "generated"]
+
+
+def _as_list(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+class TrainPools(Strict):
+    """Resources of a training."""
+
+    train: Actors = Actors()
+    """Ray Train's workers. With min below max, a training goes on with those that are there."""
+
+
+class Alarm(Strict):
+    """When a loss that learns nothing is told of."""
+
+    after: int = Field(100, ge=1)
+    """Steps whose mean is looked at."""
+    within: float = Field(0.02, gt=0)
+    """Distance from ln 2, where the loss of a coin stands."""
+
+
+class FaceScore(JobConfig):
+    """jobs/face_score.py: ImageReward fine-tuned to tell good faces from bad ones."""
+
+    free = JobConfig.free | {"alarm"}
+
+    pairs: Annotated[tuple[str, ...], BeforeValidator(_as_list), Field(min_length=1)]
+    """Run directories of jobs/face_pairs.py, finished."""
+    kinds: tuple[Kind, ...] = ("photo", "roundtrip", "generated")
+    """Pairs to train on; all are tested."""
+    start: Reward = Reward()
+    """What it begins as."""
+    frozen: float = Field(0.7, ge=0, le=1)
+    """Share of both encoders' layers, from the bottom, that stay as they are."""
+    flip: bool = True
+    """Mirror half of the pairs, both sides alike."""
+    training: Training
+    alarm: Alarm = Alarm()
+    alpha: float = Field(0.05, gt=0, lt=1)
+    """One less the level of the intervals."""
+    pools: TrainPools = TrainPools()
