@@ -157,17 +157,26 @@ def adjust(comparisons: Sequence[Comparison]) -> list[Comparison]:
     levels = {c.alpha for c in comparisons}
     if len(levels) > 1:
         raise ValueError(f"comparisons of one study must share one alpha, got {sorted(levels)}")
-    from statsmodels.stats.multitest import multipletests  # a second's import: only where needed
-
-    p_values = [c.wilcoxon.p_value for c in comparisons if c.wilcoxon.p_value is not None]
-    adjusted = iter(multipletests(p_values, method="holm")[1].tolist() if p_values else [])
+    adjusted = holm([c.wilcoxon.p_value for c in comparisons])
     result = []
-    for c in comparisons:
-        p = None if c.wilcoxon.p_value is None else next(adjusted)
+    for c, p in zip(comparisons, adjusted, strict=True):
         verdict, reason = _decide(c.n, c.mean_difference, p, c.rank_biserial, c.alpha)
         test = replace(c.wilcoxon, p_adjusted=p)
         result.append(replace(c, wilcoxon=test, verdict=verdict, verdict_reason=reason))
     return result
+
+
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """p-values of one family corrected by Holm; None, an undefined test, stays and does not count.
+
+    >>> holm([0.01, None, 0.04])
+    [0.02, None, 0.04]
+    """
+    from statsmodels.stats.multitest import multipletests  # a second's import: only where needed
+
+    defined = [p for p in p_values if p is not None]
+    adjusted = iter(multipletests(defined, method="holm")[1].tolist() if defined else [])
+    return [None if p is None else next(adjusted) for p in p_values]
 
 
 def too_few_prompts(n: int, alpha: float) -> bool:

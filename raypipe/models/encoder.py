@@ -14,17 +14,22 @@ from raypipe.settings import Encoder
 from raypipe.weights import is_local, locate
 
 
+Loaded = tuple[torch.nn.Module, Callable, Callable | None]
+"""A model, what turns a picture into its pixels, and its tokenizer where it reads text."""
+
+
 class LoadedEncoder:
     """One loaded encoder on one device; its preprocessing is the library's own."""
 
-    def __init__(self, config: Encoder, device: str):
+    def __init__(self, config: Encoder, device: str, loaded: Loaded | None = None):
+        """`loaded` is a model whose weights are not the library's; `config` then only names it."""
         self._device = device
         load = _load_open_clip if config.library == "open_clip" else _load_timm
-        self._model, self._transform, self._tokenize = load(config)
+        self._model, self._transform, self._tokenize = loaded or load(config)
         self._model.to(device).eval()
         self._pieces = Pieces(
             f"one picture must fit the memory of its device, but encoder {config.name} does not "
-            f"fit {device}: give pools.embed a larger part of a GPU"
+            f"fit {device}: give its pool a larger part of a GPU"
         )
 
     def preprocess(self, image: Image.Image) -> torch.Tensor:
@@ -88,21 +93,35 @@ def _near(name: str, known: list[str]) -> str:
     return near if "did you mean" in near else ""
 
 
-def _load_open_clip(config: Encoder) -> tuple[torch.nn.Module, Callable, Callable | None]:
+def needs_quick_gelu(config: Encoder) -> bool:
+    """Whether weights that open_clip names were trained with another activation than its config.
+
+    OpenAI's were, with x·σ(1.702 x). open_clip builds what the architecture's name says, ViT-B-32
+    with the exact GELU, and only warns: embeddings would be close, and wrong.
+    """
+    import open_clip
+
+    known = open_clip.get_pretrained_cfg(config.id, config.pretrained or "") or {}
+    return bool(known.get("quick_gelu"))
+
+
+def _load_open_clip(config: Encoder) -> Loaded:
     import open_clip
 
     where = locate(config.id)
     name = f"local-dir:{where}" if is_local(where) else where
     tag = None if is_local(where) or where.startswith("hf-hub:") else config.pretrained
     try:
-        model, _, transform = open_clip.create_model_and_transforms(name, pretrained=tag)
+        model, _, transform = open_clip.create_model_and_transforms(
+            name, pretrained=tag, force_quick_gelu=tag is not None and needs_quick_gelu(config)
+        )
         tokenize = open_clip.get_tokenizer(name)
     except (OSError, RuntimeError, ValueError, SafetensorError) as error:
         raise UserError(f"encoder {config.name} cannot be loaded: {error}") from error
     return model, transform, tokenize
 
 
-def _load_timm(config: Encoder) -> tuple[torch.nn.Module, Callable, None]:
+def _load_timm(config: Encoder) -> Loaded:
     """A timm model without its classifier, with the preprocessing its weights name."""
     import timm
 

@@ -12,7 +12,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from raypipe.errors import UserError
-from raypipe.models.encoder import LoadedEncoder, check_exists
+from raypipe.models.encoder import LoadedEncoder, check_exists, needs_quick_gelu
 from raypipe.settings import Encoder
 from tests import tiny
 
@@ -116,6 +116,29 @@ def test_an_encoder_that_does_not_exist_is_named(config, told):
 def test_the_papers_encoder_exists():
     check_exists(Encoder())
     check_exists(Encoder(library="timm", id="vit_small_patch14_dinov2"))
+
+
+@pytest.mark.parametrize(
+    ("config", "quick"),
+    [
+        (Encoder(), True),
+        (Encoder(id="ViT-L-14"), True),
+        (Encoder(id="ViT-B-32-quickgelu"), True),
+        (Encoder(id="ViT-B-32", pretrained="laion2b_s34b_b79k"), False),
+        (Encoder(id="ViT-H-14", pretrained="laion2b_s32b_b79k"), False),
+    ],
+)
+def test_openai_weights_get_their_own_activation(config, quick):
+    assert needs_quick_gelu(config) is quick
+
+
+@pytest.mark.parametrize("config", [Encoder(), Encoder(pretrained="laion2b_s34b_b79k")])
+def test_the_activation_reaches_the_model(config):
+    quick = needs_quick_gelu(config)
+    model = open_clip.create_model(
+        config.id, load_weights=False, force_quick_gelu=quick, device="meta"
+    )
+    assert any(type(part).__name__ == "QuickGELU" for part in model.modules()) is quick
 
 
 def test_damaged_weights_are_the_users_mistake(clip_directory, tmp_path):
