@@ -1,8 +1,8 @@
 """The configs of the jobs about faces; importing it loads nothing heavy."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from raypipe.config import JobConfig, Strict
 from raypipe.reward_settings import Reward
@@ -51,4 +51,18 @@ class FaceScore(JobConfig):
     alarm: Alarm = Alarm()
     alpha: float = Field(0.05, gt=0, lt=1)
     """One less the level of the intervals."""
+    resamples: int = Field(9999, ge=99)
+    """Bootstrap resamples of photos."""
     pools: TrainPools = TrainPools()
+
+    @model_validator(mode="after")
+    def _enough_for_all(self) -> Self:
+        pieces = -(-self.training.batch // self.training.micro_batch)
+        if pieces < self.pools.train.max:
+            raise ValueError(
+                f"every worker needs a micro-batch of its own, but a batch of {self.training.batch}"
+                f" has {pieces} of {self.training.micro_batch} for {self.pools.train.max} workers"
+            )
+        if self.start.backend != "port":
+            raise ValueError(f"start.backend must be port to be trained, got {self.start.backend}")
+        return self

@@ -98,6 +98,28 @@ def paired_differences(
     return _svg(f"paired-{key}", 3.1, label, draw)
 
 
+def curve(
+    key: str, x: Sequence[float], y: Sequence[float], x_label: str, y_label: str, level: float
+) -> str:
+    """Draw y against x, with a broken line at a level that means nothing was learned.
+
+    Longer curves are drawn as means of neighbours, at most MAX_POINTS of them.
+    """
+
+    def draw(axes: Any) -> None:
+        parts = np.array_split(np.arange(len(x)), min(len(x), MAX_POINTS)) if len(x) else []
+        places = [float(np.mean(np.asarray(x, float)[part])) for part in parts]
+        means = [float(np.mean(np.asarray(y, float)[part])) for part in parts]
+        axes.axhline(level, color=MUTED, linewidth=1.0, linestyle=(0, (4, 3)))
+        axes.plot(places, means, color=MODEL_COLOURS[0], linewidth=1.6)
+        axes.set_xlabel(x_label)
+        axes.set_ylabel(y_label)
+        axes.grid(axis="y", color=GRID, linewidth=0.6)
+
+    last = f", {y[-1]:.3g} at the end" if len(y) else ""
+    return _svg(key, 3.0, f"{y_label} by {x_label}{last}", draw)
+
+
 def convergence_curves(
     curves: Sequence[tuple[str, int, Sequence[int], Sequence[float], Sequence[float | None]]],
 ) -> str:
