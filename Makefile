@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
+UPSTREAM := .venv-imagereward
 
 # One thread a process (threads that outnumber cores slow torch tenfold), and a malloc that keeps
 # its memory (page faults cost a third of the time otherwise).
@@ -11,7 +12,7 @@ export OMP_NUM_THREADS ?= 1
 export MALLOC_TRIM_THRESHOLD_ ?= 4294967296
 export MALLOC_TOP_PAD_ ?= 268435456
 
-.PHONY: demo test check bench chaos clean install format
+.PHONY: demo test check bench chaos clean install format env-imagereward
 
 demo: $(INSTALLED)
 	$(PY) jobs/consistency.py configs/consistency/miniature.yaml
@@ -49,5 +50,15 @@ $(INSTALLED): requirements.txt pyproject.toml
 	PATH="$$PATH:$(CURDIR)/$(VENV)/bin" uv pip install --quiet --python $(PY) --no-deps -e .
 	touch $@
 
+# Upstream's own scoring (`backend: upstream`) lives apart: the package image-reward needs a timm
+# and a transformers of its time.
+env-imagereward: $(UPSTREAM)/.installed
+
+$(UPSTREAM)/.installed: cluster/imagereward.txt
+	test -x $(UPSTREAM)/bin/python || $(PYTHON) -m venv $(UPSTREAM)
+	command -v uv > /dev/null || $(UPSTREAM)/bin/python -m pip install --quiet uv
+	PATH="$$PATH:$(CURDIR)/$(UPSTREAM)/bin" uv pip install --quiet --python $(UPSTREAM)/bin/python --compile-bytecode -r $<
+	touch $@
+
 clean:
-	rm -rf $(VENV) build runs .pytest_cache .mypy_cache .ruff_cache *.egg-info
+	rm -rf $(VENV) $(UPSTREAM) build runs .pytest_cache .mypy_cache .ruff_cache *.egg-info

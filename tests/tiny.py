@@ -51,13 +51,23 @@ def vae() -> diffusers.AutoencoderKL:
 
 def sd15(path: Path) -> Path:
     """Stable Diffusion 1.5: one text encoder, PNDM replaced by DDIM, no safety checker."""
+    return _sd15(path, diffusers.StableDiffusionPipeline, channels=4)
+
+
+def sd15_inpainting(path: Path) -> Path:
+    """Stable Diffusion 1.5 inpainting: the UNet reads a mask and a masked picture too."""
+    return _sd15(path, diffusers.StableDiffusionInpaintPipeline, channels=9)
+
+
+def _sd15(path: Path, kind: type, channels: int) -> Path:
     torch.manual_seed(0)
     tokenizer = clip_tokenizer(CAPTIONS)
-    diffusers.StableDiffusionPipeline(
+    kind(
         vae=vae(),
         text_encoder=clip_text(transformers.CLIPTextModel, tokenizer, 12),
         tokenizer=tokenizer,
         unet=diffusers.UNet2DConditionModel(
+            in_channels=channels,
             sample_size=4,
             block_out_channels=(8, 16, 16, 16),
             cross_attention_dim=WIDTH,
@@ -100,9 +110,18 @@ def lcm(path: Path) -> Path:
 
 def sdxl(path: Path) -> Path:
     """SDXL: two text encoders, of unequal widths, and size conditioning."""
+    return _sdxl(path, diffusers.StableDiffusionXLPipeline, channels=4)
+
+
+def sdxl_inpainting(path: Path) -> Path:
+    """SDXL inpainting: the UNet reads a mask and a masked picture too."""
+    return _sdxl(path, diffusers.StableDiffusionXLInpaintPipeline, channels=9)
+
+
+def _sdxl(path: Path, kind: type, channels: int) -> Path:
     torch.manual_seed(1)
     tokenizer = clip_tokenizer(CAPTIONS)
-    diffusers.StableDiffusionXLPipeline(
+    kind(
         vae=vae(),
         text_encoder=clip_text(transformers.CLIPTextModel, tokenizer, 12),
         text_encoder_2=clip_text(
@@ -111,6 +130,7 @@ def sdxl(path: Path) -> Path:
         tokenizer=tokenizer,
         tokenizer_2=tokenizer,
         unet=diffusers.UNet2DConditionModel(
+            in_channels=channels,
             sample_size=4,
             block_out_channels=(8, 16, 16),
             down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),

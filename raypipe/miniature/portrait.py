@@ -15,7 +15,11 @@ def _mix(a: Colour, b: Colour, share: float) -> Colour:
 
 def landmarks(spec: Portrait) -> dict[str, tuple[float, float]]:
     """Where the face is, in pixels: centre, radii, eyes, nose and mouth; a function of the seed."""
-    jitter = np.random.default_rng([spec.seed, 1]).uniform(-1, 1, 6)
+    return place(np.random.default_rng([spec.seed, 1]).uniform(-1, 1, 6))
+
+
+def place(jitter: np.ndarray) -> dict[str, tuple[float, float]]:
+    """Where a face is for six numbers from −1 to 1: x, y, width, height, eyes apart, mouth down."""
     cx, cy = 32 + 2.0 * jitter[0], 33 + 1.2 * jitter[1]
     a, b = 11.3 + 0.8 * jitter[2], 17.0 + 0.8 * jitter[3]
     eye_x, eye_y = 5.4 + 0.3 * jitter[4], cy - 2.2
@@ -99,9 +103,9 @@ def _nose_and_mouth(canvas: Canvas, spec: Portrait, marks: dict, skin: Colour):
         canvas.paint(stroke((mx - 4.0, my), (mx + 4.0, my), 1.05), lips)
 
 
-def draw(spec: Portrait) -> np.ndarray:
-    """The portrait as uint8 64×64×3."""
-    marks = landmarks(spec)
+def draw(spec: Portrait, marks: dict | None = None) -> np.ndarray:
+    """The portrait as uint8 64×64×3, with the face at `marks` in place of the seed's."""
+    marks = marks or landmarks(spec)
     hair, skin = HAIR[spec.hair], SKIN[spec.skin]
     (cx, cy), (a, b) = marks["centre"], marks["radii"]
     canvas = Canvas(COLOURS[spec.background])

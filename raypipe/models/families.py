@@ -1,13 +1,13 @@
 """What differs between families of diffusers pipelines; imports nothing heavy."""
 
+_SD = ("prompt_embeds", "negative_prompt_embeds")
+_SDXL = (*_SD, "pooled_prompt_embeds", "negative_pooled_prompt_embeds")
+
 ENCODED = {
-    "StableDiffusionPipeline": ("prompt_embeds", "negative_prompt_embeds"),
-    "StableDiffusionXLPipeline": (
-        "prompt_embeds",
-        "negative_prompt_embeds",
-        "pooled_prompt_embeds",
-        "negative_pooled_prompt_embeds",
-    ),
+    "StableDiffusionPipeline": _SD,
+    "StableDiffusionInpaintPipeline": _SD,
+    "StableDiffusionXLPipeline": _SDXL,
+    "StableDiffusionXLInpaintPipeline": _SDXL,
     "PixArtAlphaPipeline": (
         "prompt_embeds",
         "prompt_attention_mask",
@@ -28,3 +28,11 @@ TEXT_OPTIONS = ("clip_skip", "clean_caption", "max_sequence_length")
 
 TEXT_PARTS = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
 """Parts of a pipeline that encode text."""
+
+INPAINTING = {
+    "StableDiffusionPipeline": "StableDiffusionInpaintPipeline",
+    "StableDiffusionInpaintPipeline": "StableDiffusionInpaintPipeline",
+    "StableDiffusionXLPipeline": "StableDiffusionXLInpaintPipeline",
+    "StableDiffusionXLInpaintPipeline": "StableDiffusionXLInpaintPipeline",
+}
+"""The pipeline that inpaints with the components of each."""

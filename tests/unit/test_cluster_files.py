@@ -14,6 +14,7 @@ import pytest
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
+from raypipe.models.upstream import DEFAULT, VARIABLE
 from tests.schemas import check_gpu_configs_fit, problems
 
 ROOT = Path(__file__).parents[2]
@@ -195,6 +196,21 @@ def test_dockerfile_has_the_python_of_the_pins_and_runs_without_root():
     assert re.search(r"^USER 1000:1000$", text, re.MULTILINE)
     assert "useradd --create-home --uid 1000 --shell /bin/bash ray" in text
     assert "-r requirements.txt" in text
+
+
+def test_the_image_carries_upstreams_environment():
+    text = (CLUSTER / "Dockerfile").read_text()
+    assert f"ENV {VARIABLE}=/opt/imagereward/bin/python" in text
+    assert "uv venv /opt/imagereward" in text
+    assert "--python /opt/imagereward/bin/python -r imagereward.txt" in text
+    pins = (CLUSTER / "imagereward.txt").read_text().splitlines()
+    assert f"--python-version {python_of_pins()} " in pins[0]
+    assert {"image-reward==1.5", "transformers==4.47.1", "timm==0.6.13"} <= set(pins)
+    assert all(re.fullmatch(r"[\w.-]+==[\w.]+", pin) for pin in pins if pin[0] != "#")
+    made = (ROOT / "Makefile").read_text()
+    assert "env-imagereward: $(UPSTREAM)/.installed" in made
+    assert f"UPSTREAM := {DEFAULT.parents[1].name}\n" in made
+    assert f"{DEFAULT.parents[1].name}/" in (ROOT / ".gitignore").read_text().splitlines()
 
 
 def test_docs_name_only_files_that_are_there_and_policies_that_parse():

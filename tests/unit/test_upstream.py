@@ -3,6 +3,7 @@
 What needs image-reward itself runs where `make env-imagereward` has made its environment.
 """
 
+import shutil
 import sys
 
 import numpy as np
@@ -53,12 +54,12 @@ def test_both_backends_give_the_same_rewards(full):
 
 @needs_upstream
 @pytest.mark.slow
-def test_upstream_is_strict_too(tmp_path):
-    reward_files.published(tmp_path, "ImageReward.pt", recipe.FULL)
-    state = torch.load(tmp_path / "ImageReward.pt", mmap=True)
+def test_upstream_is_strict_too(full, tmp_path):
+    for name in ("vocab.txt", "med_config.json"):
+        shutil.copy(full / name, tmp_path)
+    state = torch.load(full / "ImageReward.pt", mmap=True)
     state["mlp.layers.8.bias"] = state.pop("mlp.layers.7.bias")
-    torch.save(dict(state), tmp_path / "other.pt")
-    (tmp_path / "other.pt").replace(tmp_path / "ImageReward.pt")
+    torch.save(state, tmp_path / "ImageReward.pt")
     with pytest.raises(UserError, match=r"missing keys .*layers.7.bias.*foreign.*layers.8.bias"):
         load_reward(Reward(id=str(tmp_path), backend="upstream"), "cpu")
 

@@ -1,0 +1,107 @@
+"""Batched scoring of pictures against upstream's one at a time, at full size, on one CPU thread.
+
+Both sides score the same pictures and texts with the same random weights, in turn, from picture to
+number. Where `make env-imagereward` has been run, the other side is the package image-reward itself
+(its `ImageReward.score`); else it is the port called as that calls its own network: a picture at a
+time, texts padded to 35 tokens, with a graph for gradients.
+"""
+
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from PIL import Image
+
+from raypipe.errors import UserError
+from raypipe.models.reward import new_network
+from raypipe.models.reward_files import save_reward
+from raypipe.models.reward_input import ADDED_TOKENS
+from raypipe.models.reward_keys import Geometry
+from raypipe.models.reward_scores import LoadedReward, load_reward
+from raypipe.models.upstream import interpreter
+from raypipe.reward_settings import Reward, RewardFacts
+
+BATCH, REPETITIONS = 8, 5
+GOAL = ">= 1.3"
+Score = Callable[[list[Image.Image], list[str]], np.ndarray]
+
+
+def run() -> list[dict[str, Any]]:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # of upstream's process
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            _write(Path(folder))
+            return [_compare(folder)]
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _compare(folder: str) -> dict[str, Any]:
+    port = load_reward(folder, "cpu")
+    assert isinstance(port, LoadedReward)
+    try:
+        interpreter(Reward(backend="upstream"))
+        theirs: Score = load_reward(Reward(id=folder, backend="upstream"), "cpu").score
+        other = "image-reward 1.5's one by one"
+    except UserError:
+        theirs, other = _one_by_one(port), "the port's one by one as upstream does it"
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (BATCH, 224, 224, 3), dtype=np.uint8)
+    images = [Image.fromarray(picture) for picture in pixels]
+    texts = [" ".join(f"word{w}" for w in rng.integers(0, 30000, 12)) for _ in images]
+    expected, got = theirs(images, texts), port.score(images, texts)
+    assert np.abs(got - expected).max() < 1e-4, "the two sides must agree"
+    ratios = []
+    for _ in range(REPETITIONS):
+        theirs_s = _seconds(lambda: theirs(images, texts))
+        ratios.append(theirs_s / _seconds(lambda: port.score(images, texts)))
+    name = f"reward at full size on a CPU, images/s in batches of {BATCH} over {other}"
+    low, high = min(ratios), max(ratios)
+    ratio = statistics.median(ratios)
+    return {"name": name, "ratio": ratio, "low": low, "high": high, "goal": GOAL}
+
+
+def _one_by_one(port: LoadedReward) -> Score:
+    def score(images: list[Image.Image], texts: list[str]) -> np.ndarray:
+        told = []
+        for image, text in zip(images, texts, strict=True):
+            read = port.texts.tokenizer(
+                text, padding="max_length", truncation=True, max_length=35, return_tensors="pt"
+            )
+            pixels = port.preprocess(image)[None]
+            raw = port.network.requires_grad_()(pixels, read["input_ids"], read["attention_mask"])
+            told.append((raw.item() - port.facts.mean) / port.facts.std)
+        return np.array(told)
+
+    return score
+
+
+def _write(folder: Path) -> None:
+    """A reward of the published size with random weights and a vocabulary of made-up words."""
+    torch.manual_seed(0)
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    words += [f"word{i}" for i in range(30522 - len(words))]
+    (folder / "vocab.txt").write_text("".join(f"{word}\n" for word in words))
+    tokenizer = transformers.BertTokenizer.from_pretrained(folder)
+    tokenizer.add_tokens(list(ADDED_TOKENS), special_tokens=True)
+    save_reward(folder, new_network(Geometry()), tokenizer, RewardFacts(kind="image_reward"))
+
+
+def _seconds(action: Callable[[], Any]) -> float:
+    started = time.perf_counter()
+    action()
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    for row in run():
+        print("{name}: {ratio:.2f} ({low:.2f} to {high:.2f}), goal {goal}".format(**row))
