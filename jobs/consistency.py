@@ -44,7 +44,7 @@ def consistency(job: Job[Consistency]) -> str:
     known = score.survey(output, samples)
     results, scores = study.evaluate(output, config, plan, samples, known)
     output.write_table("scores.parquet", scores)
-    output.folder.write("results.json", study.to_json(results))
+    output.write_json("results.json", results)
     manifest = study.manifest(config, plan, known, samples, time.monotonic() - started)
     html = page.render(
         results,

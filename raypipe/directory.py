@@ -127,12 +127,16 @@ class RunDirectory:
         """Write a table as one Parquet file that appears whole or not at all."""
         write_table(self.folder, name, table)
 
+    def write_json(self, name: str, content: Any) -> None:
+        """Write strict JSON: there is no NaN in it."""
+        text = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False)
+        self.folder.write(name, text.encode())
+
     def finish(self, manifest: dict[str, Any]) -> None:
         """Write the manifest, last of all: its existence means that the run is complete."""
         for below in ("", *self.folders):
             self.folder.clean(below)
-        text = json.dumps(manifest, indent=2, allow_nan=False, ensure_ascii=False)
-        self.folder.write("manifest.json", text.encode())
+        self.write_json("manifest.json", manifest)
 
 
 def plan_batches(uri: str, name: str, group: int, wanted: frozenset[str]) -> Iterator[pa.Table]:

@@ -1,6 +1,5 @@
 """The consistency study between its recipe (jobs/consistency.py) and its parts."""
 
-import json
 from functools import lru_cache
 from typing import Any
 
@@ -82,11 +81,6 @@ def manifest(
         "wall_seconds": wall_seconds,
         "device_seconds": known.device_seconds,
     }
-
-
-def to_json(results: dict[str, Any]) -> bytes:
-    """Strict JSON: there is no NaN in it."""
-    return json.dumps(results, indent=1, allow_nan=False, ensure_ascii=False).encode()
 
 
 def _pair(a: str, b: str, of_a: ModelScores, of_b: ModelScores, config: Consistency) -> Pair:

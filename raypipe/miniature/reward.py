@@ -98,6 +98,9 @@ def train_reward(
     """The trained network; the pictures are the renders of the seeds from 0 on."""
     torch.manual_seed(plan.seed)
     network = new_network(geometry(len(words))).train()
+    for name, parameter in network.mlp.named_parameters():
+        if name.endswith("weight"):  # upstream's tiny ones pass no gradient down at first
+            torch.nn.init.xavier_normal_(parameter)
     texts = Texts(words, _LENGTH)
 
     def loss_of(step: int, generator: torch.Generator) -> torch.Tensor:

@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 import pytest
@@ -158,7 +157,6 @@ def test_killed_at_any_moment_it_resumes_to_the_same_run(undisturbed, models, tm
     again = tmp_path / "run"
     tree = config(models, again)
     moments = [
-        lambda: (again / "samples").exists(),
         lambda: len(list((again / "images").glob("*.parquet"))) >= 3,
         lambda: len(list((again / "embeddings").glob("*.parquet"))) >= 12,
         lambda: len(list((again / "embeddings").glob("*.parquet"))) == 21,
@@ -181,17 +179,24 @@ def test_killed_at_any_moment_it_resumes_to_the_same_run(undisturbed, models, tm
 
 
 def test_a_run_is_extended_without_touching_what_is_there(undisturbed, models, tmp_path):
+    """By models, prompts, seeds, and an encoder."""
     directory, *_ = undisturbed
+    other = tiny.encoder(tmp_path / "other")
     tree = config(models, tmp_path / "run", prompts=["a red ball", "a blue box"], seeds=3)
     tree["models"] = tree["models"][:1]
     run(tree, tmp_path)
     made = {p: p.stat().st_mtime_ns for p in (tmp_path / "run" / "images").iterdir()}
-    run(config(models, tmp_path / "run"), tmp_path)
+    tree = config(models, tmp_path / "run")
+    run(tree | {"encoder": [tree["encoder"], {"id": str(other)}]}, tmp_path)
     assert all(path.stat().st_mtime_ns == changed for path, changed in made.items())
     ours, theirs = (table(d, "images") for d in (tmp_path / "run", directory))
     assert ours["sample_id"].equals(theirs["sample_id"])
-    scores = [pq.read_table(d / "scores.parquet")["scs"] for d in (tmp_path / "run", directory)]
-    assert np.allclose(*scores, atol=0.01)  # other companions in a batch: rounding only
+    scores = pq.read_table(tmp_path / "run" / "scores.parquet")
+    first = scores.filter(pads.field("encoder") == str(models["encoder"]))["scs"]
+    assert np.allclose(first, pq.read_table(directory / "scores.parquet")["scs"], atol=0.01)
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    agreement = [(row["model"], row["encoder"], row["n"]) for row in results["encoder_agreement"]]
+    assert agreement == [(name, str(other), 5) for name in ("sdxl", "pixart", "sdxl+lora")]
 
 
 def test_pictures_in_folders_score_as_where_they_were_made(undisturbed, models, tmp_path):
@@ -237,28 +242,11 @@ def test_text_encoded_apart_makes_the_same_pictures(undisturbed, models, tmp_pat
     while not list((tmp_path / "run" / "images").glob("*.parquet")):
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.05)
-    texts = {p.stat().st_mtime_ns for p in (tmp_path / "run" / "texts").iterdir()}
-    assert len(texts) == 3 * 5  # every prompt of every model, before the first picture
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
-    _, err = run(tree, tmp_path)
-    assert "encode" not in err  # what was encoded is there for the rest
+    assert len(list((tmp_path / "run" / "texts").iterdir())) == 3 * 5  # before the first picture
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
     assert table(tmp_path / "run", "images").equals(table(directory, "images"))
     assert (tmp_path / "run" / "results.json").read_bytes() == (
         directory / "results.json"
     ).read_bytes()
     assert not (tmp_path / "run" / "texts").exists()
-
-
-def test_two_encoders_agree_in_one_run(models, tmp_path):
-    other = tiny.encoder(tmp_path / "other")
-    tree = config(models, tmp_path / "run")
-    tree["models"] = tree["models"][:1]
-    tree["prompts"] = tree["prompts"][:3]
-    run(tree, tmp_path)
-    tree["encoder"] = [tree["encoder"], {"id": str(other)}]
-    run(tree, tmp_path)
-    results = json.loads((tmp_path / "run" / "results.json").read_text())
-    agreement = results["encoder_agreement"]
-    assert [(row["encoder"], row["n"]) for row in agreement] == [(str(other), 3)]
-    assert isinstance(pq.read_table(tmp_path / "run" / "scores.parquet"), pa.Table)

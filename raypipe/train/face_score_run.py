@@ -1,0 +1,60 @@
+"""The Face Score job between its recipe (jobs/face_score.py) and its parts."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from raypipe.directory import RunDirectory
+from raypipe.errors import UserError
+from raypipe.face_settings import FaceScore
+from raypipe.provenance import provenance
+from raypipe.train.face_score import MODEL, TESTED, make
+
+PACKAGES = ("ray", "torch", "transformers", "numpy", "scipy")
+
+
+def train(
+    config: FaceScore,
+    output: RunDirectory,
+    *,
+    address: str | None,
+    verbose: bool,
+    tell: Callable[[str], None],
+) -> None:
+    """Train on Ray, unless the trained network and its test scores are there already."""
+    if output.folder.read(TESTED) is not None:
+        return
+    import ray
+
+    from raypipe.stages import cluster
+    from raypipe.train.launch import launch
+
+    for warning in cluster.connect(address, verbose, [[("train", config.pools.train)]]):
+        tell(f"warning: {warning}")
+    try:
+        outcome = launch(
+            partial(make, config.model_dump_json()),
+            config.training,
+            config.pools.train,
+            output.uri,
+            best="accuracy",
+            tell=tell,
+        )
+    finally:
+        ray.shutdown()
+    if outcome.stopped is not None:
+        raise UserError(
+            f"{outcome.stopped}; the checkpoint of step {outcome.step} is kept in {output.uri}: "
+            "a smaller training.lr in another output may help"
+        )
+
+
+def manifest(config: FaceScore, results: dict[str, Any], wall_seconds: float) -> dict[str, Any]:
+    """Where the numbers come from."""
+    return {
+        **provenance("face_score", config, PACKAGES),
+        "model": f"{config.output}/{MODEL}",
+        "inputs": list(config.pairs),
+        "counts": results["pairs"] | results["left_out"],
+        "wall_seconds": wall_seconds,
+    }
