@@ -13,7 +13,6 @@ from raypipe.models.memory import Pieces
 from raypipe.settings import Encoder
 from raypipe.weights import is_local, locate
 
-
 Loaded = tuple[torch.nn.Module, Callable, Callable | None]
 """A model, what turns a picture into its pixels, and its tokenizer where it reads text."""
 
