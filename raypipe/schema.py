@@ -142,3 +142,34 @@ def embeddings(dim: int) -> pa.Schema:
             pa.field("clip_score", pa.float32()),
         ]
     )
+
+
+CHOICES = pa.schema(
+    [
+        pa.field("left_id", pa.string(), nullable=False),
+        pa.field("right_id", pa.string(), nullable=False),
+        pa.field("choice", pa.string(), nullable=False),
+        pa.field("annotator", pa.string()),
+        pa.field("prompt", pa.string()),
+        pa.field("photo_id", pa.string()),
+        pa.field("subset", pa.string()),
+    ]
+)
+"""One answer of a person who saw two pictures: `choice` is left, right or tie.
+
+`photo_id` names the source that pairs share (answers about them depend on each other); `subset` is
+any part of the data that is to have an accuracy of its own.
+"""
+
+DECIDED = pa.schema(
+    [
+        *(CHOICES.field(name) for name in ("left_id", "right_id", "choice", "prompt")),
+        pa.field("photo_id", pa.string(), nullable=False),
+        CHOICES.field("subset"),
+        *(
+            pa.field(f"votes_{choice}", pa.int64(), nullable=False)
+            for choice in ("left", "right", "tie")
+        ),
+    ]
+)
+"""One pair of pictures with the majority's choice; left_id is the smaller of the two."""

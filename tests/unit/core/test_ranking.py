@@ -183,7 +183,7 @@ def test_sign_flips_of_single_pairs_are_mcnemars_exact_test():
 
 
 def test_sign_flips_keep_their_level_where_mcnemar_does_not():
-    """Two equal metrics whose errors stick to photos: at 5 %, McNemar cries wolf, the flips do not."""
+    """Two equal metrics whose errors stick to photos: McNemar cries wolf, the flips do not."""
     rng = np.random.default_rng(11)
     alarms = np.zeros(2)
     for trial in range(300):
