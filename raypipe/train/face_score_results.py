@@ -16,7 +16,8 @@ from raypipe import schema
 from raypipe.core.ranking import Accuracy, accuracy, compare_metrics
 from raypipe.face_settings import FaceScore
 from raypipe.files import Folder
-from raypipe.metrics.sharpness import sharpness
+from raypipe.metrics.settings import Sharpness as SharpnessSettings
+from raypipe.metrics.sharpness import Sharpness
 from raypipe.report import figures
 from raypipe.report.sheet import Section, Sheet, Strip, Table
 from raypipe.report.words import UNDEFINED, number, p_phrase
@@ -124,11 +125,8 @@ def _test_crops(folder: Folder, columns: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def _sharpness_right(folder: Folder) -> NDArray[np.float64]:
-    rows = _test_crops(folder, ["good", "bad"])
-    sides = {
-        side: np.array([sharpness(Image.open(io.BytesIO(row[side]))) for row in rows])
-        for side in SIDES
-    }
+    rows, measure = _test_crops(folder, SIDES), Sharpness(SharpnessSettings())
+    sides = {side: measure([Image.open(io.BytesIO(row[side])) for row in rows]) for side in SIDES}
     return right(sides["good"], sides["bad"])
 
 
