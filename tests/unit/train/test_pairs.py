@@ -82,7 +82,7 @@ def test_a_split_without_pairs_is_refused(tmp_path):
     run = pair_runs.write(tmp_path / "pairs", split="train")
     told = mistake(pairs.prepare, [str(run)], Folder(str(tmp_path / "out")), ["photo"])
     assert told == (
-        "there must be pairs for validation, got none; there are: 16 other kind, 32 train"
+        "there must be pairs for validation, got none; there are: 10 other kind, 38 train"
     )
 
 
