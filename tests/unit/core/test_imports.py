@@ -11,8 +11,8 @@ import raypipe
 ROOT = Path(raypipe.__file__).parents[1]
 HEAVY = {"ray", "diffusers", "transformers", "open_clip", "timm", "peft"}
 WITHOUT_TORCH = [
-    "alignment", "bootstrap", "consistency", "estimates", "ids", "paired", "pairs",
-    "power", "split_half", "statistics",
+    "alignment", "bootstrap", "consistency", "estimates", "ids", "masks", "near_duplicates",
+    "paired", "pairs", "power", "regions", "split_half", "statistics",
 ]  # fmt: skip
 
 
