@@ -94,8 +94,7 @@ def change(before_HWC: Picture, after_HWC: Picture, mask_HW: Mask) -> float:
     """How much was changed under a mask, in levels of 255.
 
     Σ m |after − before| / Σ m, over pixels and the mean of the channels: the mean absolute
-    difference, weighted by the mask. A VAE's round trip is some 2 to 5 levels; another face 10
-    and more.
+    difference, weighted by the mask.
     """
     weight = float(mask_HW.sum(dtype=np.float64))
     if weight == 0:

@@ -31,7 +31,7 @@ def perceptual_hash(picture_HWC: NDArray[np.uint8]) -> Hashes:
     The frequencies are those of the 2-D cosine transform (DCT-II) of the grey picture at 64×64, row
     by row, without the mean; the 256th bit is zero. A longer hash than the usual 63 bits, since
     portraits are alike in their lowest frequencies. Different photos differ in some 128 bits;
-    copies that were scaled, compressed or brightened in 0 to 20.
+    most copies that were scaled, compressed or brightened in fewer than 20, cropped ones in more.
     """
     grey_HW = picture_HWC.astype(np.float32) @ LUMA
     height, width = grey_HW.shape

@@ -43,8 +43,9 @@ _CHEEKS = np.s_[31:37, 29:35]
 def score(picture_HWC: np.ndarray) -> float:
     """How good the face is, at most 0: minus the root mean square of what no rendering explains.
 
-    In levels of 255, over the inside of the face of a 64×64 picture. Renders have −2 to −7, after
-    the VAE −7 to −11, broken faces −9 to −50.
+    In levels of 255, over the inside of the face of a 64×64 picture. Of 100 renders: −1 to −9, and
+    behind the VAE −7 to −12; with a shuffled, warped or blurred face mostly −9 to −50. The ranges
+    touch, so compare two pictures of one portrait, not one picture with a threshold.
     """
     window_D = picture_HWC[ROWS, COLUMNS].astype(np.float32).reshape(-1)
     skin, hair = _skin(picture_HWC), judge.hair(picture_HWC)

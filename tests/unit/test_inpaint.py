@@ -89,7 +89,7 @@ def test_seeds_and_prompts_and_strengths_matter(sd15):
     loaded = inpainter(sd15)
     first = task(1)
     others = [
-        task(1, seed=2),
+        task(2, photo_HWC=photo(1)),
         task(1, strength=1.0),
         task(1, prompt="a portrait of a woman"),
         task(1, photo_HWC=photo(9)),
