@@ -167,6 +167,8 @@ def _text(sizes: Geometry) -> BlipTextModel:
         hidden_dropout_prob=TEXT_DROPOUT,
         attention_probs_dropout_prob=TEXT_DROPOUT,
         is_decoder=True,  # without it there is no attention to the picture
+        bos_token_id=None,  # nothing is written; BLIP's own may lie outside a small vocabulary
+        eos_token_id=None,
     )
     model = BlipTextModel(config, add_pooling_layer=False)
     for layer in model.encoder.layer:
