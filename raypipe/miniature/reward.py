@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from torch import nn
 from torch.nn import functional
 from transformers import BertTokenizer
 
@@ -98,9 +99,11 @@ def train_reward(
     """The trained network; the pictures are the renders of the seeds from 0 on."""
     torch.manual_seed(plan.seed)
     network = new_network(geometry(len(words))).train()
-    for name, parameter in network.mlp.named_parameters():
-        if name.endswith("weight"):  # upstream's tiny ones pass no gradient down at first
-            torch.nn.init.xavier_normal_(parameter)
+    for part in network.modules():
+        if isinstance(part, nn.Linear):  # upstream's init is for weights to come, and wide layers
+            nn.init.xavier_normal_(part.weight)
+        elif isinstance(part, nn.Dropout):  # behind the head's narrow layers it drowns a small loss
+            part.p = 0.0
     texts = Texts(words, _LENGTH)
 
     def loss_of(step: int, generator: torch.Generator) -> torch.Tensor:
