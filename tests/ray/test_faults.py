@@ -67,7 +67,8 @@ def test_nodes_come_when_there_is_work_and_go_when_there_is_none(undisturbed_sta
         tree = config(tmp_path / "run")
         tree["pools"]["generate"] |= {"min": 1, "max": 2}
         address = f"127.0.0.1:{port}"
-        job = start(tree, tmp_path, "--address", address, **chaos.ENVIRONMENT, STAND_IN_SECONDS="0.5")
+        pace = {**chaos.ENVIRONMENT, "STAND_IN_SECONDS": "0.5"}
+        job = start(tree, tmp_path, "--address", address, **pace)
         _wait_for(lambda: _raylets(process) >= 3 or job.poll() is not None, 240)
         most = _raylets(process)
         _, err = finish(job)
