@@ -116,7 +116,7 @@ def test_pictures_are_embedded_in_halves(tiny_models):
     assert np.abs(encoder.images(pixels) - whole).max() < 1e-6
     assert asked == [5, 2, 2, 1]
     most = 0
-    with pytest.raises(UserError, match=r"encoder .* does not fit cpu: give pools.embed"):
+    with pytest.raises(UserError, match=r"encoder .* does not fit cpu: give its pool"):
         encoder.images(pixels)
 
 
@@ -145,13 +145,13 @@ torch.set_num_threads(1)
 size = 256
 sampler = Sampler(scheduler="euler", steps=1, guidance=1.0, width=size, height=size)
 generator = Generator(Model(name="m", id=sys.argv[1]), sampler, "cpu")
-prompts, seeds = ["a red ball"] * 8, list(range(8))
+prompts, seeds = ["a red ball"] * 16, list(range(16))
 alone = np.concatenate([generator(prompts[:1], [seed]).images_BHWC for seed in seeds[:2]])
 used = 1024 * int(next(l for l in open("/proc/self/status") if l.startswith("VmSize")).split()[1])
 resource.setrlimit(resource.RLIMIT_AS, (used + (64 << 20), resource.RLIM_INFINITY))
 made = generator(prompts, seeds).images_BHWC
 resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY,) * 2)
-assert generator._pieces.size in (1, 2, 4), generator._pieces.size
+assert generator._pieces.size in (1, 2, 4, 8), generator._pieces.size
 assert np.abs(made[:2] - alone).max() < 1e-4
 print("pieces of", generator._pieces.size)
 """
@@ -162,7 +162,7 @@ def test_a_process_whose_memory_is_really_full_goes_on(tiny_models):
     command = [sys.executable, "-c", LIMITED, str(tiny_models.sd15)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert "out of memory with 8 at once" in done.stderr
+    assert "out of memory with 16 at once" in done.stderr
     assert done.stdout.startswith("pieces of ")
 
 

@@ -114,7 +114,6 @@ def test_workers_share_the_validation(task):
         "accuracy photo",
         "accuracy roundtrip",
         "accuracy strength 0.8",
-        "accuracy small",
         "accuracy large",
     }
     for name, (right, count) in alone.items():
