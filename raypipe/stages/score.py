@@ -1,7 +1,7 @@
 """From stored embeddings to scores, a few prompts at a time, on the driver and without Ray."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice, pairwise
@@ -64,19 +64,21 @@ def survey(run: Run, samples: pa.Table) -> Survey:
     """Look at every stored image's status; the images must be exactly the planned samples."""
     columns = [name for name in schema.IMAGES.names if name != "image"]
     names = (f"images/{name}" for name in run.folder.names("images"))
-    ids: list[pa.ChunkedArray] = []
-    failed: list[pa.Table] = []
+    ids: list[pa.Array] = []
+    failed = [schema.IMAGES.empty_table().select(columns)]
     truncated: Counter[str] = Counter()
     devices: dict[str, set[str]] = defaultdict(set)
     seconds = 0.0
     for table in _read(run, names, columns):
-        ids.append(table["sample_id"])
+        ids.append(table["sample_id"].combine_chunks())
         seconds += float((table.schema.metadata or {}).get(SECONDS, 0))
-        failed.append(table.filter(pc.not_equal(table["status"], schema.OK)))
+        bad = table.filter(pc.not_equal(table["status"], schema.OK)).replace_schema_metadata()
+        if len(bad):  # empty tables of 10⁵ files would be a gigabyte
+            failed.append(bad)
         model = table["model"][0].as_py()  # a batch is of one model
         truncated[model] += pc.sum(table["truncated"]).as_py()
         devices[model] |= set(table["device"].drop_null().to_pylist())
-    if not _sorted(*ids).equals(_sorted(samples["sample_id"])):
+    if not _sorted(ids).equals(_sorted(samples["sample_id"].chunks)):
         raise RuntimeError(f"stored images are not the planned samples: {run.uri}")
     all_failed = pa.concat_tables(failed)
     return Survey(
@@ -91,8 +93,8 @@ def survey(run: Run, samples: pa.Table) -> Survey:
     )
 
 
-def _sorted(*columns: pa.ChunkedArray) -> pa.Array:
-    values = pa.concat_arrays([chunk for column in columns for chunk in column.chunks])
+def _sorted(chunks: Sequence[pa.Array]) -> pa.Array:
+    values = pa.concat_arrays(chunks)
     return values.take(pc.array_sort_indices(values))
 
 
