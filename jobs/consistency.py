@@ -40,7 +40,7 @@ def consistency(job: Job[Consistency]) -> str:
     if work.parts:
         fill.fill(output, config, work, address=job.address, verbose=job.verbose, tell=tell)
 
-    samples = output.samples()
+    samples = output.samples().drop_columns(["prompt_sent", "source"])
     known = score.survey(output, samples)
     results, scores = study.evaluate(output, config, plan, samples, known)
     output.write_table("scores.parquet", scores)
