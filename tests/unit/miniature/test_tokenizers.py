@@ -38,5 +38,5 @@ def test_known_words_are_one_token():
 
 
 def test_an_unknown_model_is_named():
-    with pytest.raises(ValueError, match="miniature models are sdxl, pixart, .*; got 'sd'"):
+    with pytest.raises(ValueError, match=r"miniature models are sdxl, pixart, .*; got 'sd'"):
         miniature.path("sd")
