@@ -22,10 +22,12 @@ GROUP = 2_000
 class RunDirectory:
     """A run directory at a path or URI, and the rules for going on with one.
 
-    A job with a plan says what its rows are: `samples/` holds them, each with its `batch_id`.
+    A job with a plan says what its rows are: `samples/`, or another folder, holds them, each with
+    its `batch_id`.
     """
 
     plan: ClassVar[pa.Schema]
+    plan_folder: ClassVar[str] = "samples"
     folders: ClassVar[tuple[str, ...]] = ("samples", "metrics")
     """Folders below it in which files are written one by one."""
 
@@ -96,8 +98,8 @@ class RunDirectory:
     def samples(self) -> pa.Table:
         """Every row of the plan, in order."""
         parts = [
-            pq.read_table(self.folder.open(f"samples/{name}"), schema=self.plan)
-            for name in self.folder.names("samples")
+            pq.read_table(self.folder.open(f"{self.plan_folder}/{name}"), schema=self.plan)
+            for name in self.folder.names(self.plan_folder)
         ]
         return pa.concat_tables(parts) if parts else self.plan.empty_table()
 
@@ -106,14 +108,15 @@ class RunDirectory:
 
         With the file and row group that they stand in, as `plan_batches` takes them.
         """
-        for name in self.folder.names("samples"):
-            file = pq.ParquetFile(self.folder.open(f"samples/{name}"))
+        for part in self.folder.names(self.plan_folder):
+            name = f"{self.plan_folder}/{part}"
+            file = pq.ParquetFile(self.folder.open(name))
             for group in range(file.num_row_groups):
                 yield name, group, file.read_row_group(group, columns=columns)
 
     def next_part(self) -> int:
         """Number of the next part of the plan: one for the start and one for each extension."""
-        return len(self.folder.names("samples"))
+        return len(self.folder.names(self.plan_folder))
 
     def add_samples(self, samples: pa.Table, part: int) -> None:
         """Write a part of the plan; from here on it is fixed which samples share a batch."""
@@ -121,7 +124,7 @@ class RunDirectory:
         with pq.ParquetWriter(sink, self.plan, compression="zstd") as writer:
             for group in _groups(samples):
                 writer.write_table(group, row_group_size=len(group))
-        self.folder.write(f"samples/{part:04d}.parquet", sink.getvalue())
+        self.folder.write(f"{self.plan_folder}/{part:04d}.parquet", sink.getvalue())
 
     def write_table(self, name: str, table: pa.Table) -> None:
         """Write a table as one Parquet file that appears whole or not at all."""
@@ -141,7 +144,7 @@ class RunDirectory:
 
 def plan_batches(uri: str, name: str, group: int, wanted: frozenset[str]) -> Iterator[pa.Table]:
     """The wanted batches of one row group of a run's plan, one table each, in order."""
-    file = pq.ParquetFile(Folder(uri).open(f"samples/{name}"))
+    file = pq.ParquetFile(Folder(uri).open(name))
     for batch_id, batch in split_batches(file.read_row_group(group)):
         if batch_id in wanted:
             yield batch

@@ -163,8 +163,8 @@ def _picture(record: dict[str, Any], source: str) -> Picture:
     return Picture(model, prompt, seed, source, 0)
 
 
-def open_dataset(identifier: str, revision: str | None, split: str):
-    """A Hugging Face data set with its images left encoded."""
+def open_dataset(identifier: str, revision: str | None, split: str, image: str = "image"):
+    """A Hugging Face data set with the images of one column left encoded."""
     try:
         import datasets
     except ImportError:
@@ -175,8 +175,8 @@ def open_dataset(identifier: str, revision: str | None, split: str):
         dataset = datasets.load_dataset(identifier, revision=revision, split=split)
     except (OSError, ValueError) as error:
         raise UserError(f"data set cannot be read: {identifier}: {error}") from None
-    if "image" in dataset.column_names:
-        dataset = dataset.cast_column("image", datasets.Image(decode=False))
+    if image in dataset.column_names:
+        dataset = dataset.cast_column(image, datasets.Image(decode=False))
     return dataset
 
 

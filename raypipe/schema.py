@@ -65,6 +65,15 @@ SCORES = pa.schema(
 )
 """One row per (model, prompt, encoder); `scs` is null, with a reason, under two usable images."""
 
+SOURCES = pa.schema(
+    [
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("caption", pa.string()),
+        pa.field("batch_id", pa.string(), nullable=False),
+    ]
+)
+"""What a face_pairs run consists of, written before any photo is opened; one row per photo."""
+
 PHOTOS = pa.schema(
     [
         pa.field("photo_id", pa.string(), nullable=False),
@@ -96,6 +105,21 @@ PHOTOS = pa.schema(
 `hash` is the perceptual hash by which near-duplicates are found.
 """
 
+SPLITS = pa.schema(
+    [
+        pa.field("photo_id", pa.string(), nullable=False),
+        pa.field("batch_id", pa.string(), nullable=False),
+        pa.field("group", pa.int64()),
+        pa.field("split", pa.string()),
+        pa.field("reason", pa.string()),
+    ]
+)
+"""Where each photo of a face_pairs run belongs, in the order and the batches of SOURCES.
+
+`group` is shared by near-duplicates, and null for a photo without a face to paint. `split` is null
+too where `reason` says why a photo with a face makes no pairs.
+"""
+
 PAIRS = pa.schema(
     [
         pa.field("pair_id", pa.string(), nullable=False),
@@ -123,6 +147,19 @@ PAIRS = pa.schema(
 that `box`, `margin` and `feather` define (raypipe.core.masks). `kind` says what the good side has
 been through: `photo` nothing (`good` is null: the photo itself), `roundtrip` the VAE, `generated`
 that the photo is itself a model's picture. `change` is raypipe.core.masks.change between them.
+"""
+
+CHECKS = pa.schema(
+    [
+        pa.field("pair_id", pa.string(), nullable=False),
+        pa.field("redetected", pa.bool_(), nullable=False),
+        pa.field("identical", pa.bool_(), nullable=False),
+    ]
+)
+"""One row per pair that was not refused, from its stored pictures, read back.
+
+`redetected`: the detector finds the good face again in the crop around it; `identical`: photo, good
+and bad picture are equal outside the mask.
 """
 
 OK = "ok"

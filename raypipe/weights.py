@@ -169,10 +169,13 @@ def _hash_listing(where: str, what: str) -> str:
 
 def pinned(config: Consistency) -> Consistency:
     """The config with hub models at the commits that the plan resolved, which workers then load."""
-    return config.model_copy(update={"models": tuple(_pinned(model) for model in config.models)})
+    return config.model_copy(
+        update={"models": tuple(pinned_model(model) for model in config.models)}
+    )
 
 
-def _pinned(model: Model) -> Model:
+def pinned_model(model: Model) -> Model:
+    """The model at the commits of the hub that names stand for today."""
     what, commits = f"model {model.name}", {}
     for key, revision in (
         ("id", "revision"),

@@ -45,3 +45,17 @@ def _stretch(low: float, high: float, side: int, length: int) -> tuple[int, int]
     start = min(max(start, last - side), first)  # still holds the box
     start = min(max(start, 0), length - side)
     return start, start + side
+
+
+def overlap(a: Sequence[float], b: Sequence[float]) -> float:
+    """Intersection over union of two boxes x0, y0, x1, y1, from 0 to 1.
+
+    >>> overlap((0, 0, 2, 2), (1, 0, 3, 2))
+    0.3333333333333333
+    """
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    if width <= 0 or height <= 0:
+        return 0.0
+    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (a, b)]
+    return float(width * height / (sum(areas) - width * height))

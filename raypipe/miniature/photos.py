@@ -1,11 +1,14 @@
 """Sets of captioned photos of the miniature world, for the jobs that begin with photos.
 
+    python -m raypipe.miniature.photos FOLDER COUNT [--first NUMBER]
+
 Their seeds begin at `PHOTOS`: no other part of the miniature world is trained or measured on them
 (those are trained below `data.HELD_OUT`, and measured shortly after it).
 """
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 from pathlib import Path
@@ -65,3 +68,19 @@ def _png(spec: Spec) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(render(spec)).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def main() -> None:
+    """Write a folder of photos."""
+    parser = argparse.ArgumentParser(description="Write captioned photos of the miniature world.")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("count", type=int)
+    parser.add_argument("--first", type=int, default=0, help="number of the first photo")
+    arguments = parser.parse_args()
+    specs = photo_specs(arguments.count, first=arguments.first)
+    write_folder(specs, arguments.folder)
+    print(f"{len(specs)} photos: {arguments.folder}")
+
+
+if __name__ == "__main__":
+    main()

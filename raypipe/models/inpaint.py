@@ -148,7 +148,8 @@ class Inpainter:
         with torch.inference_mode():
             latents_BChw = vae.encode(x_BCHW / 127.5 - 1).latent_dist.mode()
             y_BCHW = vae.decode(latents_BChw).sample.float()
-        vae.to(dtype)
+        if vae.dtype != dtype:
+            vae.to(dtype)
         return (y_BCHW / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()
 
 

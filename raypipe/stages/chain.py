@@ -214,7 +214,7 @@ def _log_quarantined(step: str, new: pa.Table, samples: pa.Table) -> int:
 
 
 def _without_pictures(samples: pa.Table) -> list[dict[str, Any]]:
-    names = ("sample_id", "model", "prompt_id", "seed", "batch_id", "status", "reason")
+    names = ("sample_id", "model", "prompt_id", "seed", "source", "batch_id", "status", "reason")
     return samples.select([name for name in names if name in samples.column_names]).to_pylist()
 
 

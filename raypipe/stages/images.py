@@ -38,6 +38,11 @@ def encode(pixels_HWC: np.ndarray, storage: Storage) -> Encoded:
     image = Image.fromarray((pixels_HWC * 255).round().clip(0, 255).astype(np.uint8))
     if is_blank(image):
         return Encoded(None, width, height, "blank")
+    return Encoded(to_bytes(image, storage), width, height, None)
+
+
+def to_bytes(image: Image.Image, storage: Storage) -> bytes:
+    """A picture in its file format."""
     buffer = io.BytesIO()
     if storage.format == "png":
         image.save(buffer, "PNG", compress_level=3)
@@ -45,7 +50,7 @@ def encode(pixels_HWC: np.ndarray, storage: Storage) -> Encoded:
         image.save(buffer, "WEBP", lossless=True, quality=50, method=2)
     else:
         image.save(buffer, "JPEG", quality=storage.quality)
-    return Encoded(buffer.getvalue(), width, height, None)
+    return buffer.getvalue()
 
 
 def inspect(data: bytes | None) -> Encoded:

@@ -12,6 +12,9 @@ EVERY_S = 0.5
 
 LOG_EVERY_S = 15.0
 
+UNITS = {"encode": "prompts", "look": "photos", "inpaint": "photos", "check": "photos"}
+"""What a step counts, where it is not images."""
+
 
 class Display:
     """Shows counts while its `with` block runs; a terminal's lines are drawn over."""
@@ -63,7 +66,7 @@ class Display:
         elapsed = now - self._started
         share = done / total
         bar = "█" * round(20 * share) + "░" * (20 - round(20 * share))
-        unit = "prompts" if step == "encode" else "images"
+        unit = UNITS.get(step, "images")
         text = f"{step:<10} {bar} {done:>7,}/{total:,} {unit}"
         if done == 0:
             return f"{text}  starting, {clock(elapsed)}"

@@ -36,7 +36,7 @@ class ReadImages:
     def _read(self, sources: list[str]) -> list[bytes | None]:
         if self._images.folder is not None:
             with ThreadPoolExecutor(READERS) as pool:
-                return list(pool.map(_read_file, sources))
+                return list(pool.map(read_file, sources))
         if self._images.parquet is not None:
             return _read_parquet(self._images.parquet, sources)
         if self._dataset is None:
@@ -45,7 +45,7 @@ class ReadImages:
                 str(images.huggingface), images.revision, images.split
             )
         rows = [self._dataset[int(s)]["image"] if s else None for s in sources]
-        return [_dataset_bytes(row) for row in rows]
+        return [dataset_bytes(row) for row in rows]
 
 
 class LoadImages:
@@ -64,7 +64,8 @@ class LoadImages:
             return pq.read_table(self._folder.open(name), columns=["image", "status"])
 
 
-def _read_file(source: str) -> bytes | None:
+def read_file(source: str) -> bytes | None:
+    """A file's content; None where there is none, or where the source is empty."""
     if not source:
         return None
     filesystem, path = open_uri(source)
@@ -89,7 +90,8 @@ def _read_parquet(uri: str, sources: list[str]) -> list[bytes | None]:
     return [found.get(source) for source in sources]
 
 
-def _dataset_bytes(image: dict | None) -> bytes | None:
+def dataset_bytes(image: dict | None) -> bytes | None:
+    """An encoded picture as data sets hold it: its bytes, or where they are."""
     if image is None:
         return None
-    return image["bytes"] if image["bytes"] is not None else _read_file(image["path"] or "")
+    return image["bytes"] if image["bytes"] is not None else read_file(image["path"] or "")

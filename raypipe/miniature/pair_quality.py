@@ -1,0 +1,71 @@
+"""Is the bad face worse? The miniature world's ground truth judges a run of jobs/face_pairs.py.
+
+python -m raypipe.miniature.pair_quality RUN
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import defaultdict
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from raypipe import schema
+from raypipe.core.masks import Picture
+from raypipe.errors import UserError
+from raypipe.files import Folder
+from raypipe.stages.images import decode
+
+from .face_judge import score
+
+SIDE = 64
+"""Side of the pictures that the judge knows."""
+
+
+def verdicts(folder: Folder) -> dict[tuple[str, float], list[bool]]:
+    """For each (kind, strength), whether the judge scores each pair's bad face below the good one.
+
+    UserError where the directory holds no pairs, or pictures that are not of the miniature world.
+    """
+    found: dict[tuple[str, float], list[bool]] = defaultdict(list)
+    for name in folder.names("pairs"):
+        photos = pq.read_table(folder.open(f"photos/{name}"), columns=["photo_id", "image"])
+        images = dict(zip(*(photos[c].to_pylist() for c in photos.column_names), strict=True))
+        scores: dict[bytes, float] = {}
+        for pair in pq.read_table(folder.open(f"pairs/{name}")).to_pylist():
+            if pair["status"] != schema.OK:
+                continue
+            good, bad = (
+                _score(data, scores)
+                for data in (pair["good"] or images[pair["photo_id"]], pair["bad"])
+            )
+            found[pair["kind"], round(pair["strength"], 6)].append(bad < good)
+    if not found:
+        raise UserError(f"a run of jobs/face_pairs.py with pairs was expected, got {folder.uri}")
+    return dict(found)
+
+
+def _score(data: bytes, known: dict[bytes, float]) -> float:
+    """The judge's score of an encoded picture, asked for once."""
+    if data not in known:
+        picture: Picture = np.asarray(decode(data))
+        if picture.shape != (SIDE, SIDE, 3):
+            raise UserError(f"the judge knows pictures of {SIDE}×{SIDE}, got {picture.shape}")
+        known[data] = score(picture)
+    return known[data]
+
+
+def main() -> None:
+    """Print the share of pairs whose bad face is the worse one."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", help="run directory of jobs/face_pairs.py on miniature photos")
+    found = verdicts(Folder(parser.parse_args().run))
+    rows = [(f"{kind}, strength {s:g}", right) for (kind, s), right in sorted(found.items())]
+    rows.append(("all", [one for right in found.values() for one in right]))
+    for name, right in rows:
+        print(f"{name:<26}{100 * np.mean(right):6.1f} %  of {len(right)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""The face_pairs job as a user runs it: killed once, and undisturbed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow.dataset as pads
+import pytest
+import yaml
+
+from raypipe import schema
+from tests import face_pairs
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+ROOT = Path(__file__).parents[2]
+COUNT = 18
+
+
+def start(tree, tmp_path):
+    file = tmp_path / f"config{time.monotonic_ns()}.yaml"
+    file.write_text(yaml.safe_dump(tree))
+    return subprocess.Popen(
+        [sys.executable, "jobs/face_pairs.py", str(file)],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def finish(process):
+    out, err = process.communicate(timeout=400)
+    assert process.returncode == 0, err
+    assert "Traceback" not in err
+    return out
+
+
+def table(directory, folder):
+    rows = pads.dataset(Path(directory) / folder, format="parquet").to_table()
+    return rows.sort_by(rows.column_names[0])
+
+
+def test_a_killed_run_ends_as_an_undisturbed_one(tmp_path):
+    photos = face_pairs.photos(tmp_path / "photos", COUNT, faceless=0.2)
+    (photos / "broken.png").write_bytes(b"nothing of the kind")
+    pools = {"look": {"cpus_per_actor": 0.5, "batch_size": 3}, "inpaint": {"cpus_per_actor": 0.5}}
+    trees = [
+        face_pairs.tree(photos, tmp_path / name, pools=pools) for name in ("killed", "undisturbed")
+    ]
+    killed, undisturbed = tmp_path / "killed", tmp_path / "undisturbed"
+    process = start(trees[0], tmp_path)
+    while not list((killed / "pairs").glob("*.parquet")):
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert not (killed / "manifest.json").exists()
+    assert len(list((killed / "photos").glob("*.parquet"))) == 7
+    out = finish(start(trees[0], tmp_path))
+    assert out.splitlines()[-1] == str(killed)
+    finish(start(trees[1], tmp_path))
+
+    for folder in ("sources", "photos", "splits", "pairs", "checks"):
+        assert table(killed, folder).equals(table(undisturbed, folder)), folder
+    results = (killed / "results.json").read_bytes()
+    assert results == (undisturbed / "results.json").read_bytes()
+    told = json.loads(results)
+    pairs, photos_table = table(killed, "pairs"), table(killed, "photos")
+    assert pairs.schema.remove_metadata() == schema.PAIRS
+    assert photos_table.schema.remove_metadata() == schema.PHOTOS
+    assert told["counts"]["photos"] == len(photos_table) == COUNT + 1
+    assert told["counts"]["refused"]["unreadable"] == 1
+    accepted = pairs.filter(pads.field("status") == schema.OK)
+    assert told["counts"]["pairs"] == len(accepted) > 2 * COUNT
+    assert told["checks"]["identical_outside_mask"] == {"value": 1.0, "n": len(accepted)}
+    assert told["checks"]["redetected"]["value"] >= 0.9
+    split_of = {}
+    for row in pairs.select(["photo_id", "split"]).to_pylist():
+        assert split_of.setdefault(row["photo_id"], row["split"]) == row["split"]
+    assert not list(killed.rglob("*.partial"))
+    manifest = json.loads((killed / "manifest.json").read_text())
+    assert manifest["counts"] == told["counts"]
+    assert manifest["device_seconds"]["inpaint"] > 0
+    assert "Contact sheet" in (killed / "report.html").read_text()
