@@ -19,7 +19,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from raypipe.settings import Pool
+from raypipe.settings import Actors
 
 SECONDS = b"raypipe.seconds"
 """Key in a file's metadata: seconds that an actor spent on the batch. No column, since a run that
@@ -87,7 +87,7 @@ class Step:
     name: str
     make: Callable[[], Stage]
     """Makes the stage on the worker; small, since it is sent to every actor."""
-    pool: Pool
+    pool: Actors
     uri: str
     """Run directory."""
     file: str
