@@ -30,7 +30,8 @@ def evaluate(job: Job[Evaluate]) -> str:
         part = output.next_part()
         output.add_samples(batches(new, config.pools.read.batch_size, part), part)
 
-    from raypipe import evaluate_report, evaluate_results
+    from raypipe import evaluate_results
+    from raypipe.report import evaluate as report
     from raypipe.report import sheet
     from raypipe.stages import measure_all
 
@@ -43,11 +44,11 @@ def evaluate(job: Job[Evaluate]) -> str:
     output.write_table("scores.parquet", outcome.table)
     output.write_json("results.json", outcome.results)
     manifest = evaluate_results.manifest(config, plan, outcome, time.monotonic() - started)
-    shown = evaluate_report.extremes(output, config, outcome)
-    page = sheet.render(evaluate_report.sheet(outcome.results, shown), manifest)
+    shown = report.extremes(output, config, outcome)
+    page = sheet.render(report.sheet(outcome.results, shown), manifest)
     output.folder.write("report.html", page.encode())
     output.finish(manifest)
-    print(evaluate_report.summary(outcome.results))
+    print(report.summary(outcome.results))
     return config.output
 
 

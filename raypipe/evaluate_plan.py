@@ -101,7 +101,7 @@ def _check(config: Evaluate, rows: Sequence[dict[str, Any]], models: Sequence[st
             raise UserError(f"metric {metric.label} needs prompts, but no image has one")
         if {metric.label, f"{metric.label}.reason"} & _columns(config, metric.label):
             raise UserError(
-                f"a metric's name must not be that of another column of the table, got {metric.label}"
+                f"a metric must not be named like another column of the table, got {metric.label}"
             )
 
 

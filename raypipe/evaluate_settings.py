@@ -31,7 +31,7 @@ class ScorePools(Strict):
     """Reads pictures; its batch size is that of all metrics."""
     score: Actors = Actors()
     """Of each metric that `metrics` does not name."""
-    metrics: dict[str, Actors] = {}
+    metrics: dict[str, Actors] = Field(default_factory=dict)
     """By a metric's name."""
 
 
@@ -71,7 +71,8 @@ class Evaluate(JobConfig):
         twice = sorted({label for label in labels if labels.count(label) > 1})
         if twice:
             raise ValueError(
-                f"metrics must differ in their names, given twice: {', '.join(twice)} (name: sets one)"
+                "metrics must differ in their names (the key name sets one), given twice: "
+                + ", ".join(twice)
             )
         for name in self.pools.metrics:
             if name not in labels:
@@ -83,9 +84,7 @@ class Evaluate(JobConfig):
         """ValueError for a metric that lacks what it reads."""
         for metric in self.metrics:
             if metric.metric in SETS and self.reference is None:
-                raise ValueError(
-                    f"metric {metric.label} needs a reference set (reference), got none"
-                )
+                raise ValueError(f"metric {metric.label} needs a reference set, got no reference")
             if isinstance(metric, OfFaces) and metric.boxes == "given" and self.pairs is None:
                 raise ValueError(
                     f"metric {metric.label}: boxes are given by pairs only, which there are none of"

@@ -96,11 +96,11 @@ def summary(results: dict[str, Any]) -> str:
                 f"{metric['name']:<{width}}  {model['model']:<12} {number(model['mean'], 3):>9}"
                 f"  {ends:<20} n = {model['n']:,}"
             )
-    for change in results["comparisons"]:
-        lines.append(
-            f"{change['metric']:<{width}}  {change['variant']} less {change['baseline']}: "
-            f"{signed(change['mean_change'], 3)} ({p_phrase(change['p_adjusted'])})"
-        )
+    lines += [
+        f"{change['metric']:<{width}}  {change['variant']} less {change['baseline']}: "
+        f"{signed(change['mean_change'], 3)} ({p_phrase(change['p_adjusted'])})"
+        for change in results["comparisons"]
+    ]
     return "\n".join([*lines, *results["notes"]])
 
 
