@@ -1,4 +1,4 @@
-"""Runs of jobs/evaluate.py without Ray: the same plan, stages and files, one batch after another."""
+"""Runs of jobs/evaluate.py without Ray: the same plan, stages and files, batch after batch."""
 
 import json
 from pathlib import Path

@@ -17,7 +17,8 @@ class _OfReward:
         kind = self._reward.facts.kind
         if kind != config.metric:
             raise UserError(
-                f"metric {config.label} needs a reward of its kind, got {kind}: {config.id}"
+                f"metric {config.label} needs a reward of kind {config.metric}, got {kind}: "
+                f"{config.id}"
             )
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from PIL import Image
 
 from raypipe import schema
@@ -114,7 +115,8 @@ def test_pictures_of_a_folder_are_named_by_their_path(config, tree):
 def test_a_table_may_name_its_pictures(config, tmp_path, portraits):
     rows = {
         "model": ["m", "m"], "prompt": ["p", "p"], "seed": [0, 1],
-        "image": [pair_runs.png(portraits[i]) for i in (0, 1)], "image_id": ["x/0.webp", "x/1.webp"],
+        "image": [pair_runs.png(portraits[i]) for i in (0, 1)],
+        "image_id": ["x/0.webp", "x/1.webp"],
     }  # fmt: skip
     pq.write_table(pa.table(rows), tmp_path / "images.parquet")
     made = config(images={"parquet": str(tmp_path / "images.parquet")})
@@ -272,55 +274,29 @@ def test_other_weights_or_images_under_the_same_name_are_refused(
     assert "1 are new, such as m/a cat/2" in mistake(evaluate_runs.begin, made)
 
 
-def test_a_set_is_compared_with_the_reference(config, stored_run, tree, tmp_path):
-    import torch
-
+def test_sets_are_compared_with_a_reference_that_may_come_later(config, tree, tmp_path, portraits):
+    data = [pair_runs.png(picture) for picture in portraits]
+    prompts = {"p": {seed: data[seed] for seed in range(4)} | {4: None}}
+    run = evaluate_runs.consistency_run(tmp_path / "made", {"a": prompts})
+    evaluate_runs.finish(config(run=str(run)))
     torch.manual_seed(0)
-    network = inception.new_network()
-    torch.save(network.state_dict(), tmp_path / "inception.pth")
-    folder = tree({"real": {"x": range(4)}})
+    torch.save(inception.new_network().state_dict(), tmp_path / "inception.pth")
     weights = {"weights": {"id": str(tmp_path / "inception.pth")}}
     metrics = [SHARP, {"metric": "fid", **weights}, {"metric": "kid", "subsets": 3, **weights}]
-    made = config(run=str(stored_run), metrics=metrics, reference=str(folder))
+    reference = str(tree({"real": {"x": range(3)}}))
+    made = config(run=str(run), metrics=metrics, reference=reference)
     results, table = evaluate_runs.finish(made)
-    assert len(table) == 10
+    assert len(table) == 5
     assert "fid" not in table.column_names
-    run = EvaluateRun(made.output)
-    rows = []
-    for name in run.folder.names("scores"):
-        if name.startswith("fid."):
-            rows += pq.read_table(run.folder.open(f"scores/{name}")).to_pylist()
-    models = run.samples()["model"].to_pylist()
-    features = {
-        model: np.array(
-            [r["feature"] for r, m in zip(rows, models, strict=True) if m == model and r["feature"]]
-        )
-        for model in ("a", "b", "real")
-    }
-    fid, kids = results["metrics"][1]["models"], results["metrics"][2]["models"]
-    for record in fid:
-        expected = frechet_distance(
-            Moments.of(features[record["model"]]), Moments.of(features["real"])
-        )
-        assert record["mean"] == pytest.approx(expected, rel=1e-6)
-    assert kids[0]["mean"] == pytest.approx(
-        kid(features["a"], features["real"], seed=0, subsets=3).value
-    )
-    assert (fid[1]["n"], fid[1]["n_reference"], fid[1]["quarantined"]) == (4, 4, {"nsfw": 1})
-
-
-def test_a_reference_may_come_later(config, stored_run, tree, tmp_path):
-    import torch
-
-    evaluate_runs.finish(config(run=str(stored_run)))
-    torch.save(inception.new_network().state_dict(), tmp_path / "inception.pth")
-    fid = {"metric": "fid", "weights": {"id": str(tmp_path / "inception.pth")}}
-    more = config(
-        run=str(stored_run), metrics=[SHARP, fid], reference=str(tree({"real": {"x": range(2)}}))
-    )
-    results, table = evaluate_runs.finish(more)
-    assert len(table) == 10
-    assert results["metrics"][1]["models"][0]["n_reference"] == 2
+    files = sorted((tmp_path / "run" / "scores").glob("fid.*"))
+    rows = [row["feature"] for file in files for row in pq.read_table(file).to_pylist()]
+    assert rows[4] is None
+    mine, real = np.array(rows[:4]), np.array(rows[5:])
+    fid, kids = (metric["models"][0] for metric in results["metrics"][1:])
+    expected = frechet_distance(Moments.of(mine), Moments.of(real))
+    assert fid["mean"] == pytest.approx(expected, rel=1e-6)
+    assert kids["mean"] == pytest.approx(kid(mine, real, seed=0, subsets=3).value)
+    assert (fid["n"], fid["n_reference"], fid["quarantined"]) == (4, 3, {"nsfw": 1})
 
 
 def test_the_page_shows_every_number_and_the_extremes(config, stored_run):
