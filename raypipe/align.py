@@ -73,7 +73,7 @@ def read_scores(config: Align) -> Scored:
     records = {record["name"]: record for record in results["metrics"]}
     for name in config.metrics:
         if name not in records:
-            near = near_miss(name, list(records)).replace("known keys", "those there")
+            near = near_miss(name, list(records)).replace("known keys", "its metrics")
             raise UserError(f"metrics: {config.run} has no metric {name}{near}")
     names = list(config.metrics) or list(records)
     sets = {n: "it compares sets of pictures" for n in names if records[n]["reads"] == "set"}
