@@ -131,20 +131,32 @@ def _item(items: list[Any], part: str, override: str) -> Any:
 def _explain(error: pydantic.ValidationError, kind: type[Strict]) -> list[str]:
     """One clause for each mistake; the alternatives to one value share a clause."""
     clauses: dict[tuple[str, str], list[str]] = {}
-    for problem in error.errors(include_url=False, include_context=False):
-        unknown = problem["type"] == "extra_forbidden"
+    for problem in error.errors(include_url=False):
         *parents, last = problem["loc"] or ("",)
-        location = [part for part in parents if not _is_union_tag(part)]
-        named = [*location, last] if unknown or not _is_union_tag(last) else location
-        where = ".".join(map(str, named)) or "config"
-        if unknown:
-            where = f"unknown key {where}{near_miss(str(last), _fields_at(kind, location))}"
-            clauses[where, ""] = []
-        elif problem["type"] == "missing":
+        location, known = _place(kind, parents)
+        if problem["type"] == "extra_forbidden":
+            where = ".".join(map(str, [*location, last]))
+            clauses[f"unknown key {where}{near_miss(str(last), known)}", ""] = []
+            continue
+        location, _ = _place(kind, problem["loc"])
+        where = ".".join(map(str, location)) or "config"
+        if problem["type"] == "missing":
             clauses[f"missing key {where}", ""] = []
+        elif problem["type"] in ("union_tag_invalid", "union_tag_not_found"):
+            clauses[_unknown_kind(where, problem["ctx"]), ""] = []
         else:
             clauses.setdefault((f"{where}: ", _got(problem["input"])), []).append(problem["msg"])
     return [where + _either(messages) + got for (where, got), messages in clauses.items()]
+
+
+def _unknown_kind(where: str, context: dict[str, Any]) -> str:
+    """A section that has several kinds, told apart by one key, and names none that there is."""
+    key = str(context["discriminator"]).strip("'")
+    if "tag" not in context:
+        return f"missing key {where}.{key}"
+    known = re.findall(r"'([^']*)'", context["expected_tags"])
+    near = near_miss(context["tag"], known).replace("known keys", "those known")
+    return f"{where}: unknown {key} {context['tag']}{near}"
 
 
 def _either(messages: Sequence[str]) -> str:
@@ -170,27 +182,35 @@ def _is_union_tag(part: int | str) -> bool:
     return isinstance(part, str) and (part in {"str", "int", "float", "bool"} or "[" in part)
 
 
-def _fields_at(kind: type[Strict], location: Sequence[int | str]) -> list[str]:
-    """Names of the keys that the section at `location` has."""
-    for part in location:
-        if isinstance(part, int) or part not in kind.model_fields:
+def _place(kind: type[Strict], parts: Sequence[int | str]) -> tuple[list[int | str], list[str]]:
+    """What of pydantic's location the user wrote, and the keys that the section there has."""
+    written: list[int | str] = []
+    sections = [kind]
+    for part in parts:
+        if _is_union_tag(part):
             continue
-        section = _section(kind.model_fields[part].annotation)
-        if section is None:
-            return []
-        kind = section
-    return list(kind.model_fields)
+        chosen = [section for section in sections if part in _literals(section)]
+        if len(sections) > 1 and chosen:
+            sections = chosen
+            continue
+        written.append(part)
+        fields = [s.model_fields[part] for s in sections if part in s.model_fields]
+        if fields:
+            sections = _sections(fields[0].annotation)
+    return written, [name for section in sections for name in section.model_fields]
 
 
-def _section(annotation: Any) -> type[Strict] | None:
-    """The config model inside `X`, `X | None`, `tuple[X, ...]`."""
+def _literals(section: type[Strict]) -> list[Any]:
+    """What the keys of a section that take one value only hold: its kind is among them."""
+    literal = [f for f in section.model_fields.values() if typing.get_origin(f.annotation)]
+    return [f.default for f in literal if typing.get_args(f.annotation) == (f.default,)]
+
+
+def _sections(annotation: Any) -> list[type[Strict]]:
+    """The config models inside `X`, `X | None`, `tuple[X, ...]`, `X | Y`."""
     if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
-        return annotation if issubclass(annotation, Strict) else None
-    for argument in typing.get_args(annotation):
-        found = _section(argument)
-        if found is not None:
-            return found
-    return None
+        return [annotation] if issubclass(annotation, Strict) else []
+    return [found for part in typing.get_args(annotation) for found in _sections(part)]
 
 
 def near_miss(name: str, known: Sequence[str]) -> str:

@@ -17,6 +17,9 @@ from raypipe.settings import Images
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
+IMAGE_ID = "image_id"
+"""Column of a table that may name its pictures."""
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -30,6 +33,8 @@ class Picture:
     """What `raypipe.stages.read` opens."""
     size: int
     """Bytes, where the listing tells; else 0."""
+    image_id: str | None = None
+    """What a table's column of that name calls it."""
 
 
 def list_pictures(images: Images) -> list[Picture]:
@@ -134,9 +139,10 @@ def _parquet(uri: str) -> Iterator[Picture]:
     kind = dataset.schema.field("image").type
     if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
         raise UserError(f"Parquet images must be encoded bytes, got {kind}: {uri}")
+    columns = [*needed[:3], *(name for name in (IMAGE_ID,) if name in dataset.schema.names)]
     for fragment in dataset.get_fragments():
         row = 0
-        for batch in fragment.to_batches(columns=needed[:3]):
+        for batch in fragment.to_batches(columns=columns):
             for record in batch.to_pylist():
                 yield _picture(record, f"{fragment.path}#{row}")
                 row += 1
@@ -147,8 +153,8 @@ def _huggingface(images: Images) -> Iterator[Picture]:
     absent = [n for n in ("model", "prompt", "seed", "image") if n not in dataset.column_names]
     if absent:
         raise UserError(f"{images.huggingface} lacks columns {absent}; has {dataset.column_names}")
-    columns = dataset.select_columns(["model", "prompt", "seed"])
-    for row, record in enumerate(columns):
+    known = [n for n in ("model", "prompt", "seed", IMAGE_ID) if n in dataset.column_names]
+    for row, record in enumerate(dataset.select_columns(known)):
         yield _picture(record, str(row))
 
 
@@ -160,7 +166,8 @@ def _picture(record: dict[str, Any], source: str) -> Picture:
             "an image's model and prompt must be text and its seed a whole number, "
             f"got {model!r:.80}, {prompt!r:.80}, {seed!r:.80} at {source}"
         )
-    return Picture(model, prompt, seed, source, 0)
+    image_id = record.get(IMAGE_ID)
+    return Picture(model, prompt, seed, source, 0, None if image_id is None else str(image_id))
 
 
 def open_dataset(identifier: str, revision: str | None, split: str, image: str = "image"):

@@ -162,6 +162,73 @@ CHECKS = pa.schema(
 and bad picture are equal outside the mask.
 """
 
+EVALUATED = pa.schema(
+    [
+        pa.field("image_id", pa.string(), nullable=False),
+        pa.field("model", pa.string(), nullable=False),
+        pa.field("prompt_id", pa.string(), nullable=False),
+        pa.field("prompt", pa.string()),
+        pa.field("seed", pa.int64()),
+        pa.field("photo_id", pa.string(), nullable=False),
+        pa.field("box", pa.list_(pa.float32(), 4)),
+        pa.field("is_reference", pa.bool_(), nullable=False),
+        pa.field("batch_id", pa.string(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+    ]
+)
+"""One row per picture that jobs/evaluate.py scores, reference sets included.
+
+`image_id` is what choices of people name; `model` is a side (`good` or `bad`) for a pair's picture.
+`prompt_id` and `seed` pair pictures across models, `photo_id` names what they depend on: the source
+photo, else the prompt. `box` is the face that a pair is about. `source` is what
+`raypipe.stages.evaluated` opens.
+"""
+
+TABLE = pa.schema(
+    [
+        *(EVALUATED.field(n) for n in ("image_id", "model", "prompt_id", "prompt", "seed")),
+        EVALUATED.field("photo_id"),
+        pa.field("status", pa.string(), nullable=False),
+        pa.field("reason", pa.string()),
+    ]
+)
+"""First columns of `scores.parquet` of jobs/evaluate.py, one row per picture.
+
+After them stand two for each metric: its name, with the score (null where there is none), and
+`NAME.reason`, why there is none. `status` and `reason` are the picture's own.
+"""
+
+MEASURED = pa.schema(
+    [
+        pa.field("image_id", pa.string(), nullable=False),
+        pa.field("score", pa.float64()),
+        pa.field("status", pa.string(), nullable=False),
+        pa.field("reason", pa.string()),
+    ]
+)
+"""What one metric says of a batch of pictures: a file of `scores/`."""
+
+FACES = pa.list_(
+    pa.struct(
+        [
+            pa.field("box", pa.list_(pa.float32(), 4)),
+            pa.field("confidence", pa.float32()),
+            pa.field("score", pa.float64()),
+        ]
+    )
+)
+"""Type of the further column `faces` of a metric of faces, the largest face first."""
+
+
+def measured(reads: str) -> pa.Schema:
+    """Columns of a metric's file: MEASURED, with `faces` or the `feature` that a set is made of."""
+    if reads == "face":
+        return MEASURED.append(pa.field("faces", FACES))
+    return (
+        MEASURED.append(pa.field("feature", pa.list_(pa.float32()))) if reads == "set" else MEASURED
+    )
+
+
 OK = "ok"
 QUARANTINED = "quarantined"
 

@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from raypipe.config import Strict
+from raypipe.detector_settings import Detector
+from raypipe.reward_settings import Reward
 from raypipe.settings import Encoder
 
 
@@ -87,7 +89,32 @@ class Aesthetic(MetricSettings):
     """The hub's copy of sac+logos+ava1-l14-linearMSE.pth."""
 
 
-class FaceQuality(MetricSettings):
+class ImageReward(MetricSettings, Reward):
+    """ImageReward; its keys are those of a reward."""
+
+    metric: Literal["image_reward"] = "image_reward"
+
+
+class OfFaces(MetricSettings):
+    """What metrics of faces have: a picture's score is made of those of its faces."""
+
+    detector: Detector = Detector()
+    """How faces are found."""
+    boxes: Literal["detected", "given"] = "detected"
+    """given: the face that a pair of jobs/face_pairs.py is about, wherever a detector stands."""
+    aggregate: Literal["min", "mean", "area"] = "mean"
+    """Of several faces: the lowest score, the mean, or the mean weighted by the boxes' areas."""
+
+
+class FaceScore(OfFaces, Reward):
+    """Face Score: ImageReward's network, trained on faces."""
+
+    metric: Literal["face_score"] = "face_score"
+    id: str = "AIGCer-OPPO/FaceScore"
+    """Hub id, or the directory `model` of a run of jobs/face_score.py."""
+
+
+class FaceQuality(OfFaces):
     """TOPIQ trained for faces, of the pyiqa package (extra `iqa`)."""
 
     metric: Literal["topiq_nr_face"] = "topiq_nr_face"
@@ -119,7 +146,16 @@ class Kid(_Inception):
 
 
 Metric = Annotated[
-    Sharpness | ClipScore | Hps | PickScore | Aesthetic | FaceQuality | Fid | Kid,
+    Sharpness
+    | ClipScore
+    | ImageReward
+    | Hps
+    | PickScore
+    | Aesthetic
+    | FaceScore
+    | FaceQuality
+    | Fid
+    | Kid,
     Field(discriminator="metric"),
 ]
 """One entry of a config's list of metrics."""

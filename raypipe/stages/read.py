@@ -30,10 +30,11 @@ class ReadImages:
     def __call__(self, batch: pa.Table) -> pa.Table:
         sources = batch["source"].to_pylist()
         with self.device:
-            data = self._read(sources)
+            data = self.read(sources)
         return image_columns([inspect(item) for item in data], [False] * len(data), None)
 
-    def _read(self, sources: list[str]) -> list[bytes | None]:
+    def read(self, sources: list[str]) -> list[bytes | None]:
+        """Encoded pictures; None where there is none."""
         if self._images.folder is not None:
             with ThreadPoolExecutor(READERS) as pool:
                 return list(pool.map(read_file, sources))

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from raypipe.config import Strict, changes, dump, load, near_miss
 from raypipe.errors import UserError
+from raypipe.evaluate_settings import Evaluate
 from raypipe.settings import (
     Consistency,
     Encoder,
@@ -87,6 +88,49 @@ def test_a_models_own_sampler_keys_are_checked_like_the_sampler(read):
     assert "models.0.sampler: unknown key stpes; did you mean steps?" in told
     told = mistake(read, WHOLE, "models.0.sampler.width=7")
     assert told.endswith("models.0.sampler.width: Input should be a multiple of 8, got 7")
+
+
+METRICS = "output: o\nimages: f\nmetrics:\n"
+
+
+@pytest.mark.parametrize(
+    ("entry", "told"),
+    [
+        ("{metric: sharpnes}", "metrics.0: unknown metric sharpnes; did you mean sharpness?"),
+        ("{metric: zzz}", "metrics.0: unknown metric zzz; those known are sharpness, clip_score"),
+        ("{size: 3}", "missing key metrics.0.metric"),
+        ("{metric: hps, wieghts: x}", "unknown key metrics.0.wieghts; did you mean weights?"),
+        ("{metric: hps, sise: 3}", "unknown key metrics.0.sise; known keys are name, metric, arch"),
+        ("{metric: sharpness, size: 1}", "metrics.0.size: Input should be greater than or equal"),
+        (
+            "{metric: face_score, detector: {longst: 99}}",
+            "unknown key metrics.0.detector.longst; did you mean longest?",
+        ),
+        ("{metric: kid}", "missing key metrics.0.weights"),
+        ("{metric: kid, weights: {id: x}}", "metric kid needs a reference set, got no reference"),
+        ("sharpness", "metrics.0: "),
+    ],
+)
+def test_a_mistake_in_one_kind_of_section_is_told_by_that_kind(read, entry, told):
+    line = mistake(lambda: read(f"{METRICS}  - {entry}\n", kind=Evaluate))
+    assert told in line
+    assert "discriminat" not in line
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ("metrics: [{metric: sharpness}, {metric: sharpness}]", "given twice: sharpness"),
+        ("metrics: []", "metrics: Tuple should have at least 1 item"),
+        ("metrics: [{metric: face_score, boxes: given}]", "boxes are given by pairs only"),
+        ("run: r", "exactly one of images, run, pairs must be given, got images and run"),
+        ("pools: {metrics: {sharpnes: {}}}", "no metric sharpnes; did you mean sharpness?"),
+        ("pairs: p\nimages: null\nsplits: tset", "splits.0: Input should be 'train', 'valid"),
+    ],
+)
+def test_the_config_of_an_evaluation_is_checked_as_a_whole(read, more, told):
+    text = f"{METRICS}  - metric: sharpness\n{more}\n"
+    assert told in mistake(lambda: read(text, kind=Evaluate))
 
 
 def test_all_mistakes_are_told_at_once_on_one_line(read):

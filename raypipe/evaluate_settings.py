@@ -1,0 +1,111 @@
+"""The configs of jobs/evaluate.py and jobs/align.py; importing it loads nothing heavy."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from raypipe.config import JobConfig, Strict, near_miss
+from raypipe.metrics.settings import Metric, MetricSettings, OfFaces
+from raypipe.settings import Actors, Images, Pool, Statistics
+
+SETS = ("fid", "kid")
+"""Metrics that compare a set of pictures with a reference set."""
+
+
+def _as_folder(value: Any) -> Any:
+    return {"folder": value} if isinstance(value, str) else value
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+ExistingImages = Annotated[Images | None, BeforeValidator(_as_folder)]
+"""Pictures that exist; a bare path is a folder."""
+
+
+class ScorePools(Strict):
+    """Resources of the stages."""
+
+    read: Pool = Pool(batch_size=32)
+    """Reads pictures; its batch size is that of all metrics."""
+    score: Actors = Actors()
+    """Of each metric that `metrics` does not name."""
+    metrics: dict[str, Actors] = Field(default_factory=dict)
+    """By a metric's name."""
+
+
+class Evaluate(JobConfig):
+    """jobs/evaluate.py: pictures × metrics."""
+
+    extendable = frozenset({"metrics", "reference", "baseline"})
+
+    images: ExistingImages = None
+    """Pictures that exist; this or `run` or `pairs`."""
+    run: str | None = None
+    """Finished run of jobs/consistency.py, whose pictures are scored."""
+    pairs: str | None = None
+    """Finished run of jobs/face_pairs.py: its good and bad pictures are scored as two sides."""
+    splits: Annotated[
+        tuple[Literal["train", "validation", "test"], ...], BeforeValidator(_as_list)
+    ] = ("test",)
+    """Of `pairs`: parts whose pictures are scored."""
+    metrics: tuple[Metric, ...] = Field(min_length=1)
+    reference: ExistingImages = None
+    """What FID and KID compare with."""
+    baseline: str | None = None
+    """Model (or side) that every other one is compared with, prompt by prompt; None: none is."""
+    statistics: Statistics = Statistics()
+    pools: ScorePools = ScorePools()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        sources = ("images", "run", "pairs")
+        given = [name for name in sources if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                f"exactly one of {', '.join(sources)} must be given, got "
+                f"{' and '.join(given) or 'none'}"
+            )
+        labels = [metric.label for metric in self.metrics]
+        twice = sorted({label for label in labels if labels.count(label) > 1})
+        if twice:
+            raise ValueError(
+                "metrics must differ in their names (the key name sets one), given twice: "
+                + ", ".join(twice)
+            )
+        for name in self.pools.metrics:
+            if name not in labels:
+                raise ValueError(f"pools.metrics: no metric {name}{near_miss(name, labels)}")
+        self._check_reads()
+        return self
+
+    def _check_reads(self) -> None:
+        """ValueError for a metric that lacks what it reads."""
+        for metric in self.metrics:
+            if metric.metric in SETS and self.reference is None:
+                raise ValueError(f"metric {metric.label} needs a reference set, got no reference")
+            if isinstance(metric, OfFaces) and metric.boxes == "given" and self.pairs is None:
+                raise ValueError(
+                    f"metric {metric.label}: boxes are given by pairs only, which there are none of"
+                )
+
+    def pool_of(self, metric: MetricSettings) -> Actors:
+        """Resources of one metric."""
+        return self.pools.metrics.get(metric.label, self.pools.score)
+
+
+class Align(JobConfig):
+    """jobs/align.py: how often does each metric choose what people chose?"""
+
+    lists = ("choices",)
+
+    choices: str
+    """File of answers (.parquet, .csv, .json, .jsonl): docs/metrics.md."""
+    layout: Literal["auto", "raypipe", "imagereward", "hpd"] = "auto"
+    """How the file is laid out; auto goes by its columns."""
+    run: str
+    """Finished run of jobs/evaluate.py."""
+    metrics: tuple[str, ...] = ()
+    """Names of those judged; empty: all that score single pictures."""
+    statistics: Statistics = Statistics()

@@ -1,0 +1,69 @@
+"""jobs/evaluate.py on a real Ray: a run, one more metric, and what a local run would say."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from raypipe.evaluate_settings import Evaluate
+from tests import evaluate_runs, pair_runs
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(tree, path, status=0):
+    path.write_text(yaml.safe_dump(tree))
+    done = subprocess.run(
+        [sys.executable, "jobs/evaluate.py", str(path)],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+    )
+    assert done.returncode == status, done.stderr
+    return done
+
+
+def test_a_run_and_one_more_metric(tmp_path):
+    pairs = pair_runs.write(tmp_path / "pairs", count=18)
+    face = evaluate_runs.reward_files(tmp_path / "face", "face_score")
+    tree = {
+        "pairs": str(pairs),
+        "splits": ["train", "test"],
+        "metrics": [{"metric": "sharpness", "size": 64}],
+        "baseline": "good",
+        "statistics": {"resamples": 199},
+        "pools": {
+            "read": {"cpus_per_actor": 0.25, "batch_size": 7},
+            "score": {"cpus_per_actor": 0.5},
+        },
+        "output": str(tmp_path / "run"),
+    }
+    done = run(tree, tmp_path / "config.yaml")
+    assert done.stdout.splitlines()[-1] == str(tmp_path / "run")
+    first = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "run" / "scores").iterdir()}
+    assert len(first) == 5  # 30 pictures
+    tree["metrics"].append({"metric": "face_score", "id": str(face), "boxes": "given"})
+    run(tree, tmp_path / "config.yaml")
+    scores = tmp_path / "run" / "scores"
+    assert {name: (scores / name).stat().st_mtime_ns for name in first} == first
+    here = Evaluate.model_validate({**tree, "output": str(tmp_path / "here")})
+    results, table = evaluate_runs.finish(here)
+    assert pq.read_table(tmp_path / "run" / "scores.parquet").equals(table)
+    assert json.loads((tmp_path / "run" / "results.json").read_text()) == results
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    assert manifest["counts"] == {"requested": 30, "made": 30, "quarantined": 0}
+    assert "already complete" in run(tree, tmp_path / "config.yaml").stderr
+    broken = {**tree, "metrics": [{"metric": "image_reward", "id": str(face)}]}
+    broken |= {"output": str(tmp_path / "broken"), "baseline": None}
+    told = run(broken, tmp_path / "config.yaml", status=2).stderr.splitlines()
+    assert told[-1].startswith("error: metric image_reward needs a reward of kind image_reward")
