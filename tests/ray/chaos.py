@@ -43,10 +43,11 @@ PATIENCE_S = 180.0
 class Playground:
     """A cluster and the job on it."""
 
-    def __init__(self, folder: Path, seed: int):
+    def __init__(self, folder: Path, seed: int, seeds: int):
         self.random = random.Random(seed)
         self.folder = folder
         self.output = folder / "run"
+        self.seeds = seeds
         self.stopped: list[psutil.Process] = []
         self.start_cluster()
         self.start_driver()
@@ -61,7 +62,7 @@ class Playground:
 
     def start_driver(self) -> None:
         self.log = (self.folder / "driver.log").open("a")
-        tree = stand_in_runs.config(self.output)
+        tree = stand_in_runs.config(self.output, seeds=self.seeds)
         address = self.cluster.address
         self.driver = stand_in_runs.start(
             tree, self.folder, "--address", address, log=self.log, STAND_IN_SECONDS="0.4"
@@ -158,6 +159,11 @@ FAULTS: dict[str, Callable[[Playground], str]] = {
 }
 
 
+def seeds_for(n_faults: int) -> int:
+    """Seeds of each prompt, so that the job outlasts the faults: some 16 batches for each."""
+    return max(stand_in_runs.SEEDS, 2 * n_faults)
+
+
 def chaos(
     seed: int, n_faults: int, kinds: list[str] | None = None, undisturbed: Path | None = None
 ) -> None:
@@ -168,20 +174,22 @@ def chaos(
     """
     rng = random.Random(seed)
     drawn = rng.choices(list(FAULTS), weights=[3, 3, 1, 1, 3, 1], k=n_faults)
+    seeds = seeds_for(n_faults)
     with tempfile.TemporaryDirectory() as name, _environment():
         folder = Path(name)
-        playground = Playground(folder, seed)
+        playground = Playground(folder, seed, seeds)
         try:
             for number, kind in enumerate(kinds or drawn, 1):
                 playground.wait_for(playground.batches() + STEP)
                 at = playground.batches()
+                assert playground.driver.poll() is None, f"ended before fault {number}"
                 told = FAULTS[kind](playground)
                 print(f"{number:>3} at {at:>4} batches: {told}", flush=True)
                 assert playground.driver.poll() in (None, 0), playground.tail()
             assert playground.driver.wait(timeout=2 * PATIENCE_S) == 0, playground.tail()
             if undisturbed is None:
                 undisturbed = folder / "undisturbed"
-                tree = stand_in_runs.config(undisturbed)
+                tree = stand_in_runs.config(undisturbed, seeds=seeds)
                 stand_in_runs.finish(stand_in_runs.start(tree, folder))
             stand_in_runs.assert_same(playground.output, undisturbed)
             assert not list(playground.output.rglob("*.partial"))
@@ -248,7 +256,7 @@ if __name__ == "__main__":
     arguments = parser.parse_args()
     begun = time.monotonic()
     chaos(arguments.seed, arguments.faults)
-    total = 2 * len(stand_in_runs.PROMPTS) * stand_in_runs.SEEDS
+    total = 2 * len(stand_in_runs.PROMPTS) * seeds_for(arguments.faults)
     print(
         f"{arguments.faults} faults, seed {arguments.seed}: all {total} samples there once, equal "
         f"to the undisturbed run; {time.monotonic() - begun:.0f} s"
