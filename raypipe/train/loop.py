@@ -20,7 +20,7 @@ from torch import nn
 
 from raypipe.core.batches import Batches
 from raypipe.files import Folder
-from raypipe.train import state
+from raypipe.train import events, state
 from raypipe.train.group import Group
 from raypipe.train.settings import Training
 
@@ -104,6 +104,8 @@ class Trainer:
         self.validations: list[dict[str, Any]] = []
         self.best: tuple[float, int] | None = None
         self._written = time.monotonic()
+        self._told = 0, 0
+        """Lines of both logs that TensorBoard's files hold."""
 
     def run(self) -> Outcome:
         """Train to the last step, from the newest checkpoint if there is one."""
@@ -233,16 +235,21 @@ class Trainer:
         self.lines = [line for line in read_log(self.folder, STEPS) if line["step"] < kept.step]
         validated = read_log(self.folder, VALIDATIONS)
         self.validations = [line for line in validated if line["step"] <= kept.step]
+        self._told = len(self.lines), len(self.validations)
         return kept.step
 
     def _write_logs(self, always: bool) -> None:
-        """Write both logs anew: an object store cannot append."""
+        """Write both logs anew (an object store cannot append); for TensorBoard, what is new."""
         now = time.monotonic()
         if self.group.rank != 0 or not (always or now - self._written > WRITE_LOG_S):
             return
         for name, lines in ((STEPS, self.lines), (VALIDATIONS, self.validations)):
             text = "".join(json.dumps(line) + "\n" for line in lines)
             self.folder.write(name, text.encode())
+        if always:
+            n_steps, n_validations = self._told
+            events.write(self.folder, self.lines[n_steps:], self.validations[n_validations:])
+            self._told = len(self.lines), len(self.validations)
         self._written = now
 
 

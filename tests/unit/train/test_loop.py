@@ -4,16 +4,19 @@ import math
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 
 import pytest
 import torch
+from tensorboardX.proto import event_pb2
 from torch import nn
 
 from raypipe.files import Folder
-from raypipe.train import state
+from raypipe.train import events, state
 from raypipe.train.loop import STEPS, VALIDATIONS, Trainer, learning_rate, read_log
 from tests.train_toy import Toy, plan
 
@@ -78,6 +81,35 @@ def test_the_rate_rises_then_falls_along_a_cosine():
     assert rates[5:] == sorted(rates[5:], reverse=True)
 
 
+def records(data: bytes) -> Iterator[event_pb2.Event]:
+    """Events of a file: each is its length (8 bytes), a checksum (4), itself, a checksum (4)."""
+    while data:
+        (length,) = struct.unpack("<Q", data[:8])
+        yield event_pb2.Event.FromString(data[12 : 12 + length])
+        data = data[16 + length :]
+
+
+def scalars(folder) -> dict[str, dict[int, float]]:
+    """What TensorBoard would show: step → value, by tag; AssertionError for a step told twice."""
+    found: dict[str, dict[int, float]] = {}
+    for file in sorted((folder / events.FOLDER).iterdir()):
+        for event in records(file.read_bytes()):
+            for value in event.summary.value:
+                points = found.setdefault(value.tag, {})
+                assert event.step not in points, (value.tag, event.step)
+                points[event.step] = value.simple_value
+    return found
+
+
+def test_tensorboard_shows_the_logs(undisturbed):
+    told = scalars(undisturbed)
+    assert list(told["train/loss"]) == list(range(1, 61))
+    assert list(told["train/loss"].values()) == pytest.approx(losses(undisturbed), rel=1e-6)
+    validations = read_log(Folder(str(undisturbed)), VALIDATIONS)
+    wanted = {line["step"]: pytest.approx(line["accuracy"]) for line in validations}
+    assert told["validation/accuracy"] == wanted
+
+
 def test_interrupted_at_any_step_it_goes_on_to_the_same_weights(undisturbed, tmp_path):
     for at in (3, 11, 20, 19):  # steps after each start; the last one is near the end
 
@@ -96,6 +128,7 @@ def test_interrupted_at_any_step_it_goes_on_to_the_same_weights(undisturbed, tmp
     assert outcome.step == 60
     assert_same(weights(tmp_path), weights(undisturbed))
     assert losses(tmp_path) == losses(undisturbed)
+    assert scalars(tmp_path)["train/loss"] == scalars(undisturbed)["train/loss"]
     assert read_log(Folder(str(tmp_path)), VALIDATIONS) == read_log(
         Folder(str(undisturbed)), VALIDATIONS
     )
