@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-MODELS = ("sdxl", "pixart", "sd15", "clip", "lora")
+MODELS = ("sdxl", "pixart", "sd15", "clip", "lora", "reward")
 
 
 def path(name: str) -> Path:

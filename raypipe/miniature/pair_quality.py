@@ -1,11 +1,12 @@
 """Is the bad face worse? The miniature world's ground truth judges a run of jobs/face_pairs.py.
 
-python -m raypipe.miniature.pair_quality RUN
+python -m raypipe.miniature.pair_quality RUN [--split test]
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections import defaultdict
 
 import numpy as np
@@ -15,6 +16,7 @@ from raypipe import schema
 from raypipe.core.masks import Picture
 from raypipe.errors import UserError
 from raypipe.files import Folder
+from raypipe.pair_settings import SPLITS
 from raypipe.stages.images import decode
 
 from .face_judge import score
@@ -23,8 +25,10 @@ SIDE = 64
 """Side of the pictures that the judge knows."""
 
 
-def verdicts(folder: Folder) -> dict[tuple[str, float], list[bool]]:
+def verdicts(folder: Folder, split: str | None = None) -> dict[tuple[str, float], list[bool]]:
     """For each (kind, strength), whether the judge scores each pair's bad face below the good one.
+
+    split: of the pairs asked about; None for all.
 
     UserError where the directory holds no pairs, or pictures that are not of the miniature world.
     """
@@ -34,7 +38,7 @@ def verdicts(folder: Folder) -> dict[tuple[str, float], list[bool]]:
         images = dict(zip(*(photos[c].to_pylist() for c in photos.column_names), strict=True))
         scores: dict[bytes, float] = {}
         for pair in pq.read_table(folder.open(f"pairs/{name}")).to_pylist():
-            if pair["status"] != schema.OK:
+            if pair["status"] != schema.OK or split not in (None, pair["split"]):
                 continue
             good, bad = (
                 _score(data, scores)
@@ -60,7 +64,13 @@ def main() -> None:
     """Print the share of pairs whose bad face is the worse one."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", help="run directory of jobs/face_pairs.py on miniature photos")
-    found = verdicts(Folder(parser.parse_args().run))
+    parser.add_argument("--split", choices=SPLITS, default="test", help="of the pairs judged")
+    arguments = parser.parse_args()
+    try:
+        found = verdicts(Folder(arguments.run), arguments.split)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
     rows = [(f"{kind}, strength {s:g}", right) for (kind, s), right in sorted(found.items())]
     rows.append(("all", [one for right in found.values() for one in right]))
     for name, right in rows:

@@ -101,6 +101,7 @@ class Training:
         words = reward.tokenizer(data.some_captions())
         trained = reward.train_reward(self.plain(), words, self.settings.reward, self.work)
         reward.save(trained, words, self.output / "reward")
+        reward.standardize(self.output / "reward", self.plain()[:1000])
 
     def quality(self):
         """Held-out figures, printed and kept beside the weights."""

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL, AutoPipelineForText2Image, EulerDiscreteScheduler
 
-from . import judge
+from . import judge, reward
 from .captions import STYLE, full_caption
 from .clip import retrieval
 from .data import HELD_OUT, as_tensor
@@ -122,5 +122,6 @@ def measure(weights: Path) -> dict:
         "sdxl": measure_pipeline(weights / "sdxl"),
         "pixart": measure_pipeline(weights / "pixart"),
         "sd15": measure_pipeline(weights / "sd15"),
+        "reward": {**reward.choices(weights / "reward"), "n": 300},
         "lora": measure_lora(weights / "sdxl", weights / "lora"),
     }

@@ -18,11 +18,11 @@ from torch.nn import functional
 from transformers import BertTokenizer
 
 from raypipe.models.reward import RewardNetwork, new_network
-from raypipe.models.reward_files import save_reward
+from raypipe.models.reward_files import FACTS, find_reward, save_reward
 from raypipe.models.reward_input import ADDED_TOKENS, Texts, preprocess
 from raypipe.models.reward_keys import Geometry
 from raypipe.models.reward_scores import load_reward
-from raypipe.reward_settings import FACE_TEXT, RewardFacts
+from raypipe.reward_settings import FACE_TEXT, Reward, RewardFacts
 
 from .captions import full_caption
 from .data import HELD_OUT
@@ -33,8 +33,17 @@ from .settings import Plan
 from .specs import sample_spec
 
 _LENGTH = 35
-_OTHERS = 0.4
-"""Share of pairs whose worse picture shows something else."""
+_OTHERS = 0.5
+"""Share, in the end, of pairs whose worse picture shows something else."""
+
+
+def others(step: int, steps: int) -> float:
+    """That share at one step: none in the first fifth, all of it from two fifths on.
+
+    With captions to tell apart from the start, the loss stays at ln 2; what spoiled pictures teach
+    the image encoder lets it find them.
+    """
+    return _OTHERS * min(max(5 * step / steps - 1, 0.0), 1.0)
 
 
 def tokenizer(captions: list[str]) -> BertTokenizer:
@@ -110,8 +119,9 @@ def train_reward(
         rows = torch.randint(len(pictures_NHWC), (2, plan.batch), generator=generator)
         rng = np.random.default_rng([plan.seed, step])
         better = [pictures_NHWC[row] for row in rows[0].tolist()]
+        share = others(step, plan.steps)
         worse = [
-            pictures_NHWC[other] if rng.random() < _OTHERS else spoil(picture, rng)
+            pictures_NHWC[other] if rng.random() < share else spoil(picture, rng)
             for picture, other in zip(better, rows[1].tolist(), strict=True)
         ]
         ids_BT, mask_BT = texts(captions_of(rows[0].tolist(), generator))
@@ -146,7 +156,9 @@ def choices(directory: Path, count: int = 300) -> dict[str, float]:
         return scorer.score([Image.fromarray(picture) for picture in pictures_NHWC], texts)
 
     better_N = rewards(pictures)
-    return {kind: float((better_N > rewards(shown)).mean()) for kind, shown in worse.items()}
+    return {
+        kind: round(float((better_N > rewards(shown)).mean()), 4) for kind, shown in worse.items()
+    }
 
 
 def save(network: RewardNetwork, words: BertTokenizer, directory: Path) -> None:
@@ -161,3 +173,17 @@ def save(network: RewardNetwork, words: BertTokenizer, directory: Path) -> None:
         std=1.0,
     )
     save_reward(directory, network.half(), words, facts)
+
+
+def standardize(directory: Path, pictures_NHWC: np.ndarray) -> None:
+    """Set the mean and the deviation of what `save` wrote, as ImageReward's are of its own data.
+
+    The pictures are renders of the seeds from 0 on, scored with their captions.
+    """
+    pictures = [Image.fromarray(picture) for picture in pictures_NHWC]
+    texts = [full_caption(sample_spec(seed)) for seed in range(len(pictures))]
+    scorer = load_reward(Reward(id=str(directory), standardize=False), "cpu")
+    raw_N = scorer.score(pictures, texts)
+    told = {"mean": float(raw_N.mean()), "std": float(raw_N.std())}
+    facts = find_reward(directory).facts.model_copy(update=told)
+    (directory / FACTS).write_text(facts.model_dump_json(indent=1) + "\n")

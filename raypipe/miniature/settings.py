@@ -40,9 +40,8 @@ class DenoiserPlan(Plan):
 class TrainMiniature(Strict):
     """What is trained, on how much, and where it goes."""
 
-    part: tuple[Literal[PARTS], ...] = tuple(part for part in PARTS if part != "reward")
-    """The parts to run, in the order of the list above; each needs those before it. `reward` is on
-    trial: it learns to see spoiled pictures, and not yet which picture fits a caption."""
+    part: tuple[Literal[PARTS], ...] = PARTS
+    """The parts to run, in the order of the list above; each needs those before it."""
     pictures: int = Field(default=40_000, ge=1000, multiple_of=500)
     """Plain renders to train on."""
     styled: int = Field(default=8_000, ge=1000, multiple_of=500)

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from raypipe import miniature
-from raypipe.miniature import judge, quality
+from raypipe.miniature import judge, quality, reward
 from raypipe.miniature.captions import STYLE, full_caption
 from raypipe.miniature.clip import retrieval
 from raypipe.miniature.data import HELD_OUT
@@ -103,7 +103,12 @@ def test_clip_loads_as_open_clip_documents():
     assert open_clip.get_tokenizer(name)(["a portrait", "😀" * 100]).shape == (2, 77)
 
 
+def test_the_reward_prefers_what_fits_and_is_whole():
+    assert min(reward.choices(miniature.path("reward"), count=80).values()) >= 0.65
+
+
 def test_quality_figures_are_recorded():
     figures = json.loads((miniature.path("sdxl").parent / "quality.json").read_text())
     for name in ("sdxl", "pixart", "sd15"):
         assert min(figures[name][key] for key in ("background", "hair", "face")) >= 0.8
+    assert min(figures["reward"][key] for key in ("other", "spoiled")) >= 0.7
