@@ -12,10 +12,23 @@ export OMP_NUM_THREADS ?= 1
 export MALLOC_TRIM_THRESHOLD_ ?= 4294967296
 export MALLOC_TOP_PAD_ ?= 268435456
 
-.PHONY: demo test check bench chaos clean install format env-imagereward
+.PHONY: demo faces test check bench chaos clean install format env-imagereward
 
 demo: $(INSTALLED)
 	$(PY) jobs/consistency.py configs/consistency/miniature.yaml
+
+# From photos to a Face Score, judged: docs/faces.md. Each line goes on where it was stopped.
+faces: $(INSTALLED)
+	$(PY) -m raypipe.miniature.photos runs/photos 1000
+	$(PY) jobs/face_pairs.py configs/face_pairs/miniature.yaml
+	$(PY) -m raypipe.miniature.pair_quality runs/miniature_pairs
+	$(PY) jobs/consistency.py configs/consistency/miniature_portraits.yaml
+	$(PY) jobs/face_pairs.py configs/face_pairs/generated.yaml
+	$(PY) -m raypipe.miniature.pair_quality runs/miniature_generated_pairs
+	$(PY) jobs/face_score.py configs/face_score/miniature.yaml
+	$(PY) jobs/evaluate.py configs/evaluate/miniature.yaml
+	$(PY) -m raypipe.miniature.choices runs/miniature_pairs runs/choices.parquet noise=0.05
+	$(PY) jobs/align.py configs/align/miniature.yaml
 
 test: $(INSTALLED)
 	$(PY) -m pytest --numprocesses 2 --dist loadfile -m "not ray"

@@ -1,5 +1,7 @@
 """Configs are read strictly: every mistake is a UserError that names the key, rule and value."""
 
+from pathlib import Path
+
 import pytest
 import yaml
 from hypothesis import given
@@ -7,7 +9,10 @@ from hypothesis import strategies as st
 
 from raypipe.config import Strict, changes, dump, load, near_miss
 from raypipe.errors import UserError
-from raypipe.evaluate_settings import Evaluate
+from raypipe.evaluate_settings import Align, Evaluate
+from raypipe.face_settings import FaceScore
+from raypipe.miniature.settings import TrainMiniature
+from raypipe.pair_settings import FacePairs
 from raypipe.settings import (
     Consistency,
     Encoder,
@@ -286,3 +291,21 @@ def test_changes_are_dotted_keys():
 def test_near_miss_ends_a_message():
     assert near_miss("sede", ["seeds", "prompts"]) == "; did you mean seeds?"
     assert near_miss("x", []) == ""
+
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+JOBS = {
+    "align": Align,
+    "consistency": Consistency,
+    "evaluate": Evaluate,
+    "face_pairs": FacePairs,
+    "face_score": FaceScore,
+    "train_miniature": TrainMiniature,
+}
+
+
+@pytest.mark.parametrize(
+    "path", sorted(CONFIGS.glob("*/*.yaml")), ids=lambda path: f"{path.parent.name}/{path.stem}"
+)
+def test_a_shipped_config_is_valid(path):
+    assert load(path, [], JOBS[path.parent.name])

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from raypipe.config import load
-from raypipe.evaluate_settings import Align, Evaluate
+from raypipe.evaluate_settings import Evaluate
 from tests import evaluate_runs, pair_runs
 
 ROOT = Path(__file__).parents[2]
@@ -82,16 +82,3 @@ def test_a_mistake_is_one_line(file, override, told):
     assert line.startswith("error: ")
     assert told in line
     assert not loaded(done) & {"torch", "ray"}
-
-
-@pytest.mark.parametrize(
-    ("path", "kind"),
-    [(path, Evaluate) for path in sorted((ROOT / "configs" / "evaluate").glob("*.yaml"))]
-    + [(path, Align) for path in sorted((ROOT / "configs" / "align").glob("*.yaml"))],
-    ids=lambda value: getattr(value, "stem", ""),
-)
-def test_a_shipped_config_is_valid(path, kind):
-    config = load(path, [], kind)
-    if kind is Evaluate and path.stem == "miniature":
-        labels = [metric.label for metric in config.metrics]
-        assert labels == ["sharpness", "clip_score", "image_reward", "face_score"]
