@@ -19,7 +19,7 @@ demo: $(INSTALLED)
 
 # From photos to a Face Score, judged: docs/faces.md. Each line goes on where it was stopped.
 faces: $(INSTALLED)
-	$(PY) -m raypipe.miniature.photos runs/photos 1000
+	$(PY) -m raypipe.miniature.photos runs/photos 600
 	$(PY) jobs/face_pairs.py configs/face_pairs/miniature.yaml
 	$(PY) -m raypipe.miniature.pair_quality runs/miniature_pairs
 	$(PY) jobs/consistency.py configs/consistency/miniature_portraits.yaml
@@ -32,7 +32,7 @@ faces: $(INSTALLED)
 
 test: $(INSTALLED)
 	$(PY) -m pytest --numprocesses 2 --dist loadfile -m "not ray"
-	$(PY) -m pytest -m ray
+	$(PY) -m pytest --numprocesses 2 --dist loadfile -m ray
 
 check: $(INSTALLED)
 	$(VENV)/bin/ruff check .

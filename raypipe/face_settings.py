@@ -65,4 +65,9 @@ class FaceScore(JobConfig):
             )
         if self.start.backend != "port":
             raise ValueError(f"start.backend must be port to be trained, got {self.start.backend}")
+        if self.start.precision != "float32":
+            raise ValueError(
+                "start.precision is of scoring, training.precision is meant, got "
+                f"{self.start.precision}"
+            )
         return self

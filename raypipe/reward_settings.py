@@ -26,13 +26,17 @@ class Reward(Strict):
     standardize: bool | None = None
     """Subtract the reward's mean and divide by its deviation. None: as its kind is published, which
     is true for ImageReward and false for Face Score."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the port's forward pass; docs/log.md says what bfloat16 saves, and moves scores by."""
     interpreter: str | None = None
     """Python of the upstream backend; None: RAYPIPE_IMAGEREWARD_PYTHON, or .venv-imagereward."""
 
     @model_validator(mode="after")
-    def _interpreter_is_upstreams(self) -> Self:
+    def _fits_backend(self) -> Self:
         if self.interpreter is not None and self.backend != "upstream":
             raise ValueError(f"interpreter needs backend upstream, got backend {self.backend}")
+        if self.precision != "float32" and self.backend != "port":
+            raise ValueError(f"precision {self.precision} needs backend port, got {self.backend}")
         return self
 
 

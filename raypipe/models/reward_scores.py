@@ -68,6 +68,7 @@ class LoadedReward:
     def __init__(self, config: Reward, files: RewardFiles, device: str):
         self._standardize = config.standardize
         self._device = device
+        self._halves = config.precision == "bfloat16"
         self.network, self.texts, self.facts = read_reward(files)
         self.network.to(device).requires_grad_(False)
         self._pieces = Pieces(
@@ -100,7 +101,11 @@ class LoadedReward:
         return self.rewards([self.preprocess(image) for image in images], texts)
 
     def _raw(self, pixels: Sequence[torch.Tensor], texts: Sequence[str]) -> np.ndarray:
-        with torch.inference_mode():
+        kind = self._device.partition(":")[0]
+        with (
+            torch.inference_mode(),
+            torch.autocast(kind, torch.bfloat16, enabled=self._halves),
+        ):
             pixels_BCHW = torch.stack(list(pixels)).to(self._device)
             ids_BT, mask_BT = (tensor.to(self._device) for tensor in self.texts(texts))
             return self.network(pixels_BCHW, ids_BT, mask_BT).double().cpu().numpy()

@@ -40,7 +40,7 @@ def sheet(results: dict[str, Any], folder: Folder, config: FacePairs) -> Sheet:
         ],
         facts=[
             ("faces found", f"{photos['faces_found']:,}"),
-            ("near-duplicates", f"{near['photos']:,} photos in {near['groups']:,} groups"),
+            ("near-duplicates", f"{near['photos']:,} photos in {count(near['groups'], 'group')}"),
             *((f"{split} pairs", f"{n:,}") for split, n in pairs["by_split"].items()),
         ],
         notes=results["notes"],

@@ -143,7 +143,7 @@ def sheet(results: dict[str, Any], folder: Folder) -> Sheet:
     ]
     rows = [["all", *_row(accuracy_)]]
     rows += [[f"kind: {name}", *_row(found)] for name, found in test["by_kind"].items()]
-    rows += [[name, *_row(found)] for name, found in test["by_tag"].items()]
+    rows += [[n, *_row(found)] for n, found in test["by_tag"].items() if n not in test["by_kind"]]
     head = ["pairs", "accuracy", f"{level} interval", "n", "photos"]
     table = Table(head, rows, "Share of test pairs whose good face scores higher")
     steps, validations = read_log(folder, STEPS), results["training"]["validations"]

@@ -53,7 +53,9 @@ class Playground:
         self.start_driver()
 
     def start_cluster(self) -> None:
-        self.cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+        self.cluster = Cluster(
+            initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False}
+        )
         for _ in range(2):
             self.add_node()
 
@@ -75,7 +77,8 @@ class Playground:
 
     def kill_actor(self) -> str:
         """SIGKILL one process that holds a stage."""
-        actors = [p for p in psutil.process_iter(["cmdline"]) if _is_stage(p)]
+        nodes = [self.cluster.head_node, *self.cluster.worker_nodes]
+        actors = [p for node in nodes for p in _processes(node) if _is_stage(p)]
         if not actors:
             return "no actor to kill"
         victim = self.random.choice(actors)
@@ -200,7 +203,7 @@ def chaos(
 @contextlib.contextmanager
 def cluster(**head: int) -> Iterator[str]:
     """The address of a cluster of one node, while the block runs."""
-    made = Cluster(initialize_head=True, head_node_args=head)
+    made = Cluster(initialize_head=True, head_node_args={"include_dashboard": False, **head})
     try:
         yield made.address
     finally:
@@ -235,7 +238,7 @@ def _processes(node) -> list[psutil.Process]:
 
 def _is_stage(process: psutil.Process) -> bool:
     try:
-        return "ray::MapWorker" in " ".join(process.info["cmdline"] or [])
+        return "ray::MapWorker" in " ".join(process.cmdline())
     except psutil.NoSuchProcess:
         return False
 

@@ -158,7 +158,6 @@ def test_killed_at_any_moment_it_resumes_to_the_same_run(undisturbed, models, tm
     tree = config(models, again)
     moments = [
         lambda: len(list((again / "images").glob("*.parquet"))) >= 3,
-        lambda: len(list((again / "embeddings").glob("*.parquet"))) >= 12,
         lambda: len(list((again / "embeddings").glob("*.parquet"))) == 21,
     ]
     for reached in moments:

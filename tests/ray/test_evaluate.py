@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow]
 ROOT = Path(__file__).parents[2]
 
 
-def run(tree, path, status=0):
+def run(tree, path):
     path.write_text(yaml.safe_dump(tree))
     done = subprocess.run(
         [sys.executable, "jobs/evaluate.py", str(path)],
@@ -29,7 +29,7 @@ def run(tree, path, status=0):
         timeout=500,
         check=False,
     )
-    assert done.returncode == status, done.stderr
+    assert done.returncode == 0, done.stderr
     return done
 
 
@@ -63,7 +63,3 @@ def test_a_run_and_one_more_metric(tmp_path):
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
     assert manifest["counts"] == {"requested": 30, "made": 30, "quarantined": 0}
     assert "already complete" in run(tree, tmp_path / "config.yaml").stderr
-    broken = {**tree, "metrics": [{"metric": "image_reward", "id": str(face)}]}
-    broken |= {"output": str(tmp_path / "broken"), "baseline": None}
-    told = run(broken, tmp_path / "config.yaml", status=2).stderr.splitlines()
-    assert told[-1].startswith("error: metric image_reward needs a reward of kind image_reward")

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 
 from raypipe.errors import UserError
@@ -107,6 +108,17 @@ def test_a_picture_scores_the_same_in_any_batch(published, pictures):
     assert np.allclose(together, alone, atol=1e-5)
     assert np.ptp(together) > 0.01
     assert len(reward.score([], [])) == 0
+
+
+def test_bfloat16_moves_scores_by_its_rounding(published, pictures):
+    exact, rounded = (
+        load_reward(Reward(id=str(published[0] / "face"), precision=precision), "cpu")
+        for precision in ("float32", "bfloat16")
+    )
+    told = rounded.score(pictures)
+    assert 0 < np.abs(told - exact.score(pictures)).max() < 0.05
+    with pytest.raises(ValidationError, match="precision bfloat16 needs backend port, got ups"):
+        Reward(precision="bfloat16", backend="upstream")
 
 
 def test_texts_are_cut_at_the_window(published):

@@ -204,6 +204,7 @@ def test_a_changed_setting_of_a_begun_run_is_refused(config):
     [
         ({"pools": {"train": {"max": 3}}}, "has 2 of 4 for 3 workers"),
         ({"start": {"id": "x", "backend": "upstream"}}, "start.backend must be port"),
+        ({"start": {"id": "x", "precision": "bfloat16"}}, "training.precision is meant"),
         ({"pairs": []}, "at least 1 item"),
         ({"training": {"micro_batch": 9}}, "micro_batch must not exceed batch, got 9 > 8"),
     ],
