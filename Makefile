@@ -32,7 +32,7 @@ faces: $(INSTALLED)
 
 test: $(INSTALLED)
 	$(PY) -m pytest --numprocesses 2 --dist loadfile -m "not ray"
-	$(PY) -m pytest --numprocesses 2 --dist loadfile -m ray
+	$(PY) -m pytest -m "ray and not long"
 
 check: $(INSTALLED)
 	$(VENV)/bin/ruff check .
@@ -47,6 +47,7 @@ SEED ?= 1
 FAULTS ?= 20
 chaos: $(INSTALLED)
 	$(PY) tests/ray/chaos.py --seed $(SEED) --faults $(FAULTS)
+	$(PY) -m pytest -m long
 
 format: $(INSTALLED)
 	$(VENV)/bin/ruff check --fix .

@@ -152,12 +152,14 @@ def test_a_finished_run_returns_at_once(undisturbed, tmp_path):
     assert {path: path.stat().st_mtime_ns for path in directory.rglob("*")} == before
 
 
+@pytest.mark.long
 def test_killed_at_any_moment_it_resumes_to_the_same_run(undisturbed, models, tmp_path):
     directory, *_ = undisturbed
     again = tmp_path / "run"
     tree = config(models, again)
     moments = [
         lambda: len(list((again / "images").glob("*.parquet"))) >= 3,
+        lambda: len(list((again / "embeddings").glob("*.parquet"))) >= 12,
         lambda: len(list((again / "embeddings").glob("*.parquet"))) == 21,
     ]
     for reached in moments:
@@ -177,6 +179,7 @@ def test_killed_at_any_moment_it_resumes_to_the_same_run(undisturbed, models, tm
     assert not list(again.rglob("*.partial"))
 
 
+@pytest.mark.long
 def test_a_run_is_extended_without_touching_what_is_there(undisturbed, models, tmp_path):
     """By models, prompts, seeds, and an encoder."""
     directory, *_ = undisturbed
