@@ -27,7 +27,7 @@ class Reward(Strict):
     """Subtract the reward's mean and divide by its deviation. None: as its kind is published, which
     is true for ImageReward and false for Face Score."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Of the port's forward pass; docs/log.md says what bfloat16 saves, and moves scores by."""
+    """Of the port's forward pass; bfloat16 moves scores by some hundredths (docs/log.md)."""
     interpreter: str | None = None
     """Python of the upstream backend; None: RAYPIPE_IMAGEREWARD_PYTHON, or .venv-imagereward."""
 
