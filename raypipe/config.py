@@ -27,6 +27,15 @@ class Strict(pydantic.BaseModel):
     )
 
 
+def require_one(section: Strict, names: Sequence[str]) -> None:
+    """ValueError unless exactly one of these keys is given."""
+    given = [name for name in names if getattr(section, name) is not None]
+    if len(given) != 1:
+        raise ValueError(
+            f"exactly one of {', '.join(names)} must be given, got {' and '.join(given) or 'none'}"
+        )
+
+
 class JobConfig(Strict):
     """What the config of every job has: an output, and which keys a later config may change."""
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from raypipe.config import JobConfig, Strict, near_miss
+from raypipe.config import JobConfig, Strict, near_miss, require_one
 from raypipe.metrics.settings import Metric, MetricSettings, OfFaces
 from raypipe.settings import Actors, Images, Pool, Statistics
 
@@ -60,13 +60,7 @@ class Evaluate(JobConfig):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        sources = ("images", "run", "pairs")
-        given = [name for name in sources if getattr(self, name) is not None]
-        if len(given) != 1:
-            raise ValueError(
-                f"exactly one of {', '.join(sources)} must be given, got "
-                f"{' and '.join(given) or 'none'}"
-            )
+        require_one(self, ("images", "run", "pairs"))
         labels = [metric.label for metric in self.metrics]
         twice = sorted({label for label in labels if labels.count(label) > 1})
         if twice:

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from raypipe.config import JobConfig, Strict
+from raypipe.config import JobConfig, Strict, require_one
 from raypipe.detector_settings import Detector
 from raypipe.model_settings import Model, Sampler
 from raypipe.models.zoo import fill_sampler
@@ -40,13 +40,7 @@ class Photos(Strict):
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        sources = ("folder", "parquet", "huggingface", "shards")
-        given = [name for name in sources if getattr(self, name) is not None]
-        if len(given) != 1:
-            raise ValueError(
-                f"exactly one of {', '.join(sources)} must be given, got "
-                f"{' and '.join(given) or 'none'}"
-            )
+        require_one(self, ("folder", "parquet", "huggingface", "shards"))
         return self
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from raypipe.config import JobConfig, Strict
+from raypipe.config import JobConfig, Strict, require_one
 from raypipe.model_settings import Lora as Lora
 from raypipe.model_settings import Memory as Memory
 from raypipe.model_settings import Model, Sampler
@@ -29,13 +29,7 @@ class Images(Strict):
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        sources = ("folder", "parquet", "huggingface")
-        given = [name for name in sources if getattr(self, name) is not None]
-        if len(given) != 1:
-            raise ValueError(
-                f"exactly one of {', '.join(sources)} must be given, got "
-                f"{' and '.join(given) or 'none'}"
-            )
+        require_one(self, ("folder", "parquet", "huggingface"))
         return self
 
 
