@@ -32,7 +32,7 @@ faces: $(INSTALLED)
 
 test: $(INSTALLED)
 	$(PY) -m pytest --numprocesses 2 --dist loadfile -m "not ray"
-	$(PY) -m pytest -m "ray and not long"
+	$(PY) -m pytest --numprocesses 2 --dist loadfile -m "ray and not long"
 
 check: $(INSTALLED)
 	$(VENV)/bin/ruff check .

@@ -4,7 +4,8 @@
 the two stages: pictures are drawn by sample id from a few hundred encoded ones, so that their bytes
 are real and the same in every run; vectors come out of the sample id as well. Environment:
 STAND_IN_SECONDS a batch (0.1), STAND_IN_EMBED_SECONDS (0), STAND_IN_SIDE of the pictures in pixels
-(48), and STAND_IN_LOG, a folder where every actor notes when it worked.
+(48), STAND_IN_RECORD_S between two lines of metrics, and STAND_IN_LOG, a folder where every actor
+notes when it worked.
 """
 
 import os
@@ -26,7 +27,7 @@ from jobs.consistency import consistency  # noqa: E402
 from raypipe import job  # noqa: E402
 from raypipe.run import Run  # noqa: E402
 from raypipe.settings import Consistency, Storage  # noqa: E402
-from raypipe.stages import fill  # noqa: E402
+from raypipe.stages import fill, monitor  # noqa: E402
 from raypipe.stages.embed import columns  # noqa: E402
 from raypipe.stages.images import Encoded, encode, image_columns  # noqa: E402
 from raypipe.stages.stage import Device, Step  # noqa: E402
@@ -107,4 +108,5 @@ real_steps = fill._steps
 
 if __name__ == "__main__":
     fill._steps = steps
+    monitor.RECORD_S = float(os.environ.get("STAND_IN_RECORD_S", monitor.RECORD_S))
     job.run(__doc__ or "", Consistency, consistency)

@@ -51,6 +51,7 @@ def config(models, output, **more):
         "encoder": {"id": str(models["encoder"])},
         "pools": {
             "generate": {"min": 1, "max": 1, "batch_size": 3},
+            "encode": {"batch_size": 2},
             "read": {"cpus_per_actor": 0.5, "batch_size": 7},
             "embed": {"cpus_per_actor": 0.5},
         },
@@ -112,6 +113,7 @@ def test_a_run_keeps_its_contract(undisturbed):
     manifest = json.loads((directory / "manifest.json").read_text())
     assert manifest["counts"] == {"requested": 60, "made": 60, "quarantined": 0}
     assert manifest["device_seconds"] > 0
+    assert not (directory / "texts").exists()
 
 
 def test_scores_are_those_of_the_stored_embeddings(undisturbed):
@@ -236,19 +238,14 @@ def test_a_mistake_that_only_a_worker_can_see_is_one_line(models, tmp_path):
     assert "Traceback" not in err
 
 
+@pytest.mark.long
 def test_text_encoded_apart_makes_the_same_pictures(undisturbed, models, tmp_path):
+    """As the generators that encode it themselves; test_text.py has the same of the stages."""
     directory, *_ = undisturbed
     tree = config(models, tmp_path / "run")
-    tree["pools"]["encode"] = {"batch_size": 2}
-    process = start(tree, tmp_path)
-    while not list((tmp_path / "run" / "images").glob("*.parquet")):
-        assert process.poll() is None, process.stderr.read()
-        time.sleep(0.05)
-    assert len(list((tmp_path / "run" / "texts").iterdir())) == 3 * 5  # before the first picture
-    _, err = process.communicate(timeout=300)
-    assert process.returncode == 0, err
+    del tree["pools"]["encode"]
+    run(tree, tmp_path)
     assert table(tmp_path / "run", "images").equals(table(directory, "images"))
     assert (tmp_path / "run" / "results.json").read_bytes() == (
         directory / "results.json"
     ).read_bytes()
-    assert not (tmp_path / "run" / "texts").exists()

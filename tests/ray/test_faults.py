@@ -31,6 +31,7 @@ def test_more_pictures_than_the_object_store_holds(tmp_path, monkeypatch):
     for key, value in chaos.ENVIRONMENT.items():
         monkeypatch.setenv(key, value)
     monkeypatch.setenv("STAND_IN_EMBED_SECONDS", "0.25")
+    monkeypatch.setenv("STAND_IN_RECORD_S", "1")
     tree = config(tmp_path / "run", prompts=[f"p{i}" for i in range(6)], seeds=20)
     tree["pools"]["generate"] |= {"min": 3, "cpus_per_actor": 0.5}
     with chaos.cluster(num_cpus=3, object_store_memory=80 * 2**20) as address:
