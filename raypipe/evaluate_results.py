@@ -67,7 +67,7 @@ def evaluate(run: EvaluateRun, config: Evaluate, plan: Plan) -> Outcome:
         "left_out": plan.left_out,
         "metrics": records,
         "baseline": config.baseline,
-        "comparisons": [_told(change) for change in _changes(config, plan, table)],
+        "comparisons": [change_record(change) for change in _changes(config, plan, table)],
         "notes": _notes(records),
     }
     return Outcome(results, table, seconds)
@@ -200,7 +200,8 @@ def _changes(config: Evaluate, plan: Plan, table: pa.Table) -> list[Change]:
     return adjust_changes(changes)
 
 
-def _told(change: Change) -> dict[str, Any]:
+def change_record(change: Change) -> dict[str, Any]:
+    """A comparison as `comparisons` of results.json has it."""
     return {
         "variant": change.variant,
         "baseline": change.baseline,

@@ -15,7 +15,7 @@ def sheet(results: dict[str, Any]) -> Sheet:
         for m in results["metrics"]
         if m["accuracy"]["value"] is not None
     ]
-    drawn = figures.shares("accuracy", shares, "share of pairs chosen as people chose")
+    drawn = figures.intervals("accuracy", shares, "share of pairs chosen as people chose", 0.5)
     sections = [
         Section(
             "Accuracy",

@@ -120,30 +120,33 @@ def curve(
     return _svg(key, 3.0, f"{y_label} by {x_label}{last}", draw)
 
 
-def shares(
-    key: str, rows: Sequence[tuple[str, float, float | None, float | None]], x_label: str
+def intervals(
+    key: str,
+    rows: Sequence[tuple[str, float, float | None, float | None]],
+    x_label: str,
+    line: float,
 ) -> str:
-    """Draw shares with their intervals, one row each, from the top, and a line at one half.
+    """Draw values with their intervals, one row each, from the top, and a line at no effect.
 
-    rows: (name, share, low, high); the ends may be None.
+    rows: (name, value, low, high); the ends may be None.
     """
 
     def draw(axes: Any) -> None:
-        for row, (name, share, low, high) in enumerate(rows):
+        for row, (name, value, low, high) in enumerate(rows):
             y, colour = len(rows) - 1 - row, MODEL_COLOURS[row % len(MODEL_COLOURS)]
             label = {"parse_math": False, "color": INK, "fontweight": "bold"}
             axes.text(0.0, y + 0.2, _short(name), transform=_rows_of(axes), **label)
             if low is not None and high is not None:
                 axes.hlines(y, low, high, colors=colour, linewidth=2.2)
-            axes.plot([share], [y], marker=MARKERS[row % len(MARKERS)], color=colour, markersize=6)
-        axes.axvline(0.5, color=MUTED, linewidth=1.0, linestyle=(0, (4, 3)))
+            axes.plot([value], [y], marker=MARKERS[row % len(MARKERS)], color=colour, markersize=6)
+        axes.axvline(line, color=MUTED, linewidth=1.0, linestyle=(0, (4, 3)))
         axes.set_ylim(-0.5, len(rows) - 0.2)
         axes.set_yticks([])
         axes.spines["left"].set_visible(False)
         axes.set_xlabel(x_label)
         axes.grid(axis="x", color=GRID, linewidth=0.6)
 
-    label = f"{x_label}: " + "; ".join(f"{name}: {share:.3f}" for name, share, _, _ in rows)
+    label = f"{x_label}: " + "; ".join(f"{name}: {value:.3f}" for name, value, _, _ in rows)
     return _svg(key, 0.75 + 0.55 * len(rows), label, draw)
 
 
