@@ -65,6 +65,18 @@ METRICS: dict[str, Facts] = {
         settings=settings.Sharpness,
         scorer="raypipe.metrics.sharpness:Sharpness",
     ),
+    "face_judge": Facts(
+        title="Judge of miniature faces",
+        higher_is_better=True,
+        low=None,
+        high=0,
+        reads="picture",
+        reads_prompt=False,
+        source="raypipe.miniature.face_judge; portraits of the miniature world alone",
+        weights="none",
+        settings=settings.FaceJudge,
+        scorer="raypipe.metrics.face_judge:FaceJudge",
+    ),
     "clip_score": Facts(
         title="CLIPScore",
         higher_is_better=True,

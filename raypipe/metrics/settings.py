@@ -46,6 +46,12 @@ class Sharpness(MetricSettings):
     """Pixels of the square that is looked at: short side resized, centre cut out."""
 
 
+class FaceJudge(MetricSettings):
+    """The miniature world's ground truth of faces; no other pictures can be judged by it."""
+
+    metric: Literal["face_judge"] = "face_judge"
+
+
 class ClipScore(MetricSettings):
     """100 cos of picture and prompt."""
 
@@ -147,6 +153,7 @@ class Kid(_Inception):
 
 Metric = Annotated[
     Sharpness
+    | FaceJudge
     | ClipScore
     | ImageReward
     | Hps

@@ -30,16 +30,13 @@ from raypipe.errors import UserError
 from raypipe.evaluate_settings import Evaluate
 from raypipe.files import Folder
 
-from .face_judge import score
+from .face_judge import SIDE, score
 
 NAME = "the miniature judge"
 """The annotator."""
 
 PORTRAITS = {"portrait", "person", "woman", "man"}
 """Words of which a portrait's prompt has one."""
-
-SIDE = 64
-"""Pixels of a side of every miniature picture."""
 
 
 class Settings(Strict):

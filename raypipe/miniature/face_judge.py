@@ -19,6 +19,9 @@ from .portrait import draw, place
 from .shapes import ellipse
 from .specs import EXPRESSIONS, Portrait
 
+SIDE = 64
+"""Side of the pictures that the judge knows."""
+
 ROWS, COLUMNS = slice(15, 54), slice(18, 47)
 """The window of the picture in which every face lies."""
 

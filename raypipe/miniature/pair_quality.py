@@ -19,10 +19,7 @@ from raypipe.files import Folder
 from raypipe.pair_settings import SPLITS
 from raypipe.stages.images import decode
 
-from .face_judge import score
-
-SIDE = 64
-"""Side of the pictures that the judge knows."""
+from .face_judge import SIDE, score
 
 
 def verdicts(folder: Folder, split: str | None = None) -> dict[tuple[str, float], list[bool]]:
