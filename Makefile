@@ -12,7 +12,7 @@ export OMP_NUM_THREADS ?= 1
 export MALLOC_TRIM_THRESHOLD_ ?= 4294967296
 export MALLOC_TOP_PAD_ ?= 268435456
 
-.PHONY: demo faces test check bench chaos clean install format env-imagereward
+.PHONY: demo faces ablation test check bench chaos clean install format env-imagereward
 
 demo: $(INSTALLED)
 	$(PY) jobs/consistency.py configs/consistency/miniature.yaml
@@ -29,6 +29,11 @@ faces: $(INSTALLED)
 	$(PY) jobs/evaluate.py configs/evaluate/miniature.yaml
 	$(PY) -m raypipe.miniature.choices runs/miniature_pairs runs/choices.parquet noise=0.05
 	$(PY) jobs/align.py configs/align/miniature.yaml
+
+# Which loss mends faces, and what does it cost? Over three trainings of each: docs/faces.md.
+ablation: faces
+	$(PY) jobs/consistency.py configs/consistency/miniature_general.yaml
+	$(PY) jobs/face_ablation.py configs/face_ablation/miniature.yaml
 
 test: $(INSTALLED)
 	$(PY) -m pytest --numprocesses 2 --dist loadfile -m "not ray"

@@ -70,6 +70,11 @@ def make_plan(config: FaceAblation) -> Plan:
                 f"a variant's name must be letters, digits and underscores, and not {BASE}, "
                 f"got {name}"
             )
+    if "://" in config.output:
+        raise UserError(
+            "the output of an ablation must be a path that every node can read, since models take "
+            f"their LoRA from one, got {config.output}"
+        )
     if config.against is not None and config.against not in config.variants:
         raise UserError(
             f"against must be one of the variants {', '.join(config.variants)}, "

@@ -68,6 +68,7 @@ def test_a_plan_is_every_variant_with_every_seed_beside_the_base(config):
         ({"against": "dpo"}, "against must be one of the variants sft, guidance, got dpo"),
         ({"variants": {"sft": ["training.stepps=3"]}}, "stepps"),
         ({"variants": {"sft": ["model.id=miniature/sdxl"], "guidance": []}}, "the same base"),
+        ({"output": "s3://bucket/run"}, "must be a path .* got s3://bucket/run"),
         ({"train": "nowhere.yaml"}, "nowhere.yaml"),
     ],
 )
