@@ -27,6 +27,12 @@ from raypipe.provenance import provenance
 
 PACKAGES = ("numpy", "scipy", "pyarrow")
 
+NOT_JUDGED = {
+    "set": "it compares sets of pictures",
+    "prompt": "it compares pictures of a prompt",
+}
+"""Why a metric cannot be judged by pairs of pictures, by what it reads."""
+
 SIGNS = {"left": 1, "right": -1}
 
 
@@ -76,7 +82,8 @@ def read_scores(config: Align) -> Scored:
             near = near_miss(name, list(records)).replace("known keys", "its metrics")
             raise UserError(f"metrics: {config.run} has no metric {name}{near}")
     names = list(config.metrics) or list(records)
-    sets = {n: "it compares sets of pictures" for n in names if records[n]["reads"] == "set"}
+    kinds = {name: records[name]["reads"] for name in names}
+    sets = {name: NOT_JUDGED[kind] for name, kind in kinds.items() if kind in NOT_JUDGED}
     judged = [name for name in names if name not in sets]
     if not judged:
         raise UserError(f"no metric scores single pictures, got {', '.join(names)}: {config.run}")

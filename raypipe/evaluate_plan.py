@@ -99,6 +99,13 @@ def _check(config: Evaluate, rows: Sequence[dict[str, Any]], models: Sequence[st
     for metric in config.metrics:
         if facts_of(metric).reads_prompt and not any(row["prompt"] for row in rows):
             raise UserError(f"metric {metric.label} needs prompts, but no image has one")
+        if facts_of(metric).reads == "prompt":
+            each = Counter((row["model"], row["prompt_id"]) for row in rows)
+            if max(each.values(), default=0) < 2:
+                raise UserError(
+                    f"metric {metric.label} needs two or more pictures of a prompt by one model, "
+                    "got one of each"
+                )
         if {metric.label, f"{metric.label}.reason"} & _columns(config, metric.label):
             raise UserError(
                 f"a metric must not be named like another column of the table, got {metric.label}"

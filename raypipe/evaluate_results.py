@@ -15,7 +15,15 @@ from raypipe.core.frechet import frechet_distance, kid
 from raypipe.evaluate_plan import Plan
 from raypipe.evaluate_run import EvaluateRun
 from raypipe.evaluate_settings import SETS, Evaluate
-from raypipe.evaluate_table import REFERENCE, Sets, read_scores, read_sets, table_of
+from raypipe.evaluate_table import (
+    ALONE,
+    REFERENCE,
+    Sets,
+    read_likeness,
+    read_scores,
+    read_sets,
+    table_of,
+)
 from raypipe.metrics.registry import facts_of
 from raypipe.metrics.settings import Kid, MetricSettings
 from raypipe.provenance import provenance
@@ -23,7 +31,7 @@ from raypipe.stages.measure import NO_FACE, NO_PROMPT, NOT_FINITE
 
 PACKAGES = ("ray", "torch", "transformers", "open_clip_torch", "numpy", "scipy")
 
-OF_METRICS = pa.array([NO_PROMPT, NO_FACE, NOT_FINITE])
+OF_METRICS = pa.array([NO_PROMPT, NO_FACE, NOT_FINITE, ALONE])
 """Reasons that are a metric's, not the picture's."""
 
 
@@ -50,7 +58,8 @@ def evaluate(run: EvaluateRun, config: Evaluate, plan: Plan) -> Outcome:
             models = [_of_set(metric, model, sets) for model in plan.models]
             reasons = reasons.filter(pc.invert(pictures["is_reference"]).combine_chunks())
         else:
-            score, reasons, spent = read_scores(run, scored, metric)
+            read = read_likeness if facts_of(metric).reads == "prompt" else read_scores
+            score, reasons, spent = read(run, scored, metric)
             scores[metric.label] = score, reasons
             models = [_of_pictures(config, scored, score, reasons, m) for m in plan.models]
         records.append({**_described(metric), "models": models})

@@ -221,12 +221,12 @@ FACES = pa.list_(
 
 
 def measured(reads: str) -> pa.Schema:
-    """Columns of a metric's file: MEASURED, with `faces` or the `feature` that a set is made of."""
+    """Columns of a metric's file: MEASURED, with `faces`, or a `feature` that is compared later."""
     if reads == "face":
         return MEASURED.append(pa.field("faces", FACES))
-    return (
-        MEASURED.append(pa.field("feature", pa.list_(pa.float32()))) if reads == "set" else MEASURED
-    )
+    if reads in ("set", "prompt"):
+        return MEASURED.append(pa.field("feature", pa.list_(pa.float32())))
+    return MEASURED
 
 
 OK = "ok"

@@ -107,6 +107,18 @@ def score_prompts(embeddings: Sequence[ArrayLike] | NDArray[Any]) -> list[Prompt
     return [scores[index] for index in range(len(arrays))]
 
 
+def image_scores(embeddings: ArrayLike) -> FloatArray:
+    """How alike each image of a prompt is to the others: mean pair score, (N, D) → (N,).
+
+    The mean over the images is the prompt's SCS. Errors: see semantic_consistency_score.
+
+    >>> image_scores([[1.0, 0.0], [2.0, 0.0], [-1.0, 0.0]]).tolist()
+    [50.0, 50.0, 0.0]
+    """
+    e_ND = np.asarray(embeddings)
+    return np.asarray(_image_sums(pair_scores(e_ND)[None])[0] / (len(e_ND) - 1))
+
+
 def jackknife_se(pairs: ArrayLike) -> FloatArray:
     """Standard error of the mean pair score over images, from pair scores (P, M) → (P,).
 

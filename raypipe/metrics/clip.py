@@ -1,4 +1,4 @@
-"""Metrics that are a cosine of an open_clip model: CLIPScore, and HPS v2, which is one fine-tuned.
+"""Metrics that are cosines: CLIPScore, SCS, and HPS v2, which is a fine-tuned open_clip model.
 
 Shape letters: B pictures, C channels, H W pixels.
 """
@@ -41,6 +41,20 @@ class ClipScore:
     ) -> np.ndarray:
         """Scores (B,), 0 to 100."""
         return np.maximum(cosines(self._encoder, pictures, prompts), 0.0)
+
+
+class Embeddings:
+    """Unit-length embeddings of any encoder: what semantic consistency keeps of a picture."""
+
+    def __init__(self, config: settings.Scs, device: str):
+        """UserError for an encoder that cannot be loaded."""
+        self._encoder = LoadedEncoder(encoder_on_node(config.encoder), device)
+
+    def __call__(self, pictures: Sequence[Image.Image]) -> np.ndarray:
+        """Embeddings (B, D), float32; (0, 0) of none."""
+        if not pictures:
+            return np.zeros((0, 0), np.float32)
+        return self._encoder.images([self._encoder.preprocess(picture) for picture in pictures])
 
 
 class Hps:

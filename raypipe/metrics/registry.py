@@ -26,7 +26,8 @@ class Scorer(Protocol):
 
 
 class Features(Protocol):
-    """A loaded metric of sets: what it keeps of each picture for `raypipe.core.frechet`."""
+    """A loaded metric of sets, or of prompts: what it keeps of each picture, to be compared later
+    (`raypipe.core.frechet`, `raypipe.core.consistency`)."""
 
     def __call__(self, pictures: Sequence[Image.Image]) -> np.ndarray:
         """Features (B, D), float32."""
@@ -41,8 +42,9 @@ class Facts:
     low: float | None
     """Lower end of its range; None for no bound."""
     high: float | None
-    reads: Literal["picture", "face", "set"]
-    """What one score is of: a picture, a face cut out of one, or a set against a reference set."""
+    reads: Literal["picture", "face", "prompt", "set"]
+    """What one score is of: a picture, a face cut out of one, a picture beside the others of its
+    model and prompt, or a set against a reference set."""
     reads_prompt: bool
     source: str
     """Paper and code."""
@@ -88,6 +90,18 @@ METRICS: dict[str, Facts] = {
         weights="any open_clip model, or `miniature/clip`",
         settings=settings.ClipScore,
         scorer="raypipe.metrics.clip:ClipScore",
+    ),
+    "scs": Facts(
+        title="Semantic consistency (SCS)",
+        higher_is_better=True,
+        low=0,
+        high=100,
+        reads="prompt",
+        reads_prompt=False,
+        source="arXiv 2404.08799, as jobs/consistency.py",
+        weights="any open_clip or timm model, or `miniature/clip`",
+        settings=settings.Scs,
+        scorer="raypipe.metrics.clip:Embeddings",
     ),
     "image_reward": Facts(
         title="ImageReward",

@@ -59,6 +59,13 @@ class ClipScore(MetricSettings):
     encoder: Encoder = Encoder()
 
 
+class Scs(MetricSettings):
+    """Semantic consistency: how alike a model's pictures of one prompt are."""
+
+    metric: Literal["scs"] = "scs"
+    encoder: Encoder = Encoder()
+
+
 class Hps(MetricSettings):
     """Human Preference Score v2.1 (and v2.0, which has another file)."""
 
@@ -155,6 +162,7 @@ Metric = Annotated[
     Sharpness
     | FaceJudge
     | ClipScore
+    | Scs
     | ImageReward
     | Hps
     | PickScore

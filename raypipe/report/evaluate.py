@@ -14,6 +14,9 @@ from raypipe.report.sheet import Section, Sheet, Strip, Table
 from raypipe.report.words import UNDEFINED, count, number, p_phrase, p_value, percent, signed
 from raypipe.stages.evaluated import ReadPictures
 
+READS = {"picture": "picture", "face": "faces", "prompt": "pictures of a prompt", "set": "set"}
+"""What a metric's scores are of."""
+
 SHOWN = 4
 """Pictures shown from each end of a metric."""
 
@@ -163,7 +166,7 @@ def _metrics(results: dict[str, Any]) -> Table:
             metric["title"],
             "higher" if metric["higher_is_better"] else "lower",
             f"{_bound(metric['range']['low'], '−')} to {_bound(metric['range']['high'], '')}",
-            {"picture": "picture", "face": "faces", "set": "set"}[metric["reads"]],
+            READS[metric["reads"]],
             metric["source"],
         ]
         for metric in results["metrics"]

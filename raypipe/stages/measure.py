@@ -21,7 +21,7 @@ NO_PROMPT, NO_FACE, NOT_FINITE = "no prompt", "no face", "the score is not a fin
 
 
 class Measure:
-    """Scores the usable pictures of a batch, or keeps their features for a metric of sets."""
+    """Scores the usable pictures of a batch, or keeps features that are compared later."""
 
     reads = ("image_id", "image", "prompt", "box", "status", "reason")
 
@@ -50,7 +50,7 @@ class Measure:
         pictures = [decode(row["image"]) for row in usable]
         if self._facts.reads == "face":
             found = self._of_faces(pictures, [row["box"] for row in usable])
-        elif self._facts.reads == "set":
+        elif self._facts.reads in ("set", "prompt"):
             with self.device:
                 found = [{"feature": feature} for feature in self._metric(pictures)]
         else:

@@ -45,6 +45,7 @@ def scored(tmp_path):
     folder.mkdir()
     pq.write_table(table, folder / "scores.parquet")
     metrics = [record("good"), record("loss", False), record("gaps"), record("fid", False, "set")]
+    metrics.append(record("scs", True, "prompt"))
     (folder / "results.json").write_text(json.dumps({"metrics": metrics}))
     (folder / "manifest.json").write_text("{}")
     return folder
@@ -90,7 +91,10 @@ def test_accuracies_are_those_by_hand(ask):
     assert good["accuracy_common"]["value"] == 0.5
     assert {name: found["value"] for name, found in good["by_subset"].items()} == {"s": 1, "t": 0}
     assert (results["pairs"], results["undecided"], results["answers"]) == (5, 1, 5)
-    assert results["not_judged"] == {"fid": "it compares sets of pictures"}
+    assert results["not_judged"] == {
+        "fid": "it compares sets of pictures",
+        "scs": "it compares pictures of a prompt",
+    }
     assert json.dumps(results, allow_nan=False)
 
 

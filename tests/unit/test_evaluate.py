@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from raypipe import schema
+from raypipe.core.consistency import semantic_consistency_score
 from raypipe.core.frechet import Moments, frechet_distance, kid
 from raypipe.directory import config_hash
 from raypipe.errors import UserError
@@ -20,8 +21,10 @@ from raypipe.metrics import inception
 from raypipe.metrics.settings import Sharpness
 from raypipe.miniature.photos import photo_specs
 from raypipe.miniature.scenes import render
+from raypipe.models.encoder import LoadedEncoder
 from raypipe.report import evaluate as report
 from raypipe.report import sheet
+from raypipe.settings import Encoder
 from raypipe.stages import measure_all
 from tests import evaluate_runs, pair_runs
 
@@ -180,6 +183,48 @@ def test_faces_are_scored_one_by_one_and_then_together(config, stored_run, face_
     assert table["status"].to_pylist() == ["ok", "ok"]  # the picture itself is sound
     assert results["metrics"][0]["models"][0]["quarantined"] == {"no face": 1}
     assert "min has no score for 1 of 2" in " ".join(results["notes"]).replace("(min)", "min")
+
+
+def test_semantic_consistency_is_that_of_each_prompt(config, tmp_path, portraits):
+    data = [pair_runs.png(picture) for picture in portraits]
+    a = {"p": {0: data[0], 1: data[1], 2: data[2]}, "q": {0: data[3], 1: data[4], 2: data[5]}}
+    b = {"p": {0: data[6], 1: data[6], 2: data[6]}, "q": {0: data[0], 1: data[4], 2: data[6]}}
+    run = evaluate_runs.consistency_run(tmp_path / "images", {"a": a, "b": b})
+    encoder = {"id": "miniature/clip"}
+    scs = {"metric": "scs", "encoder": encoder}
+    made = config(run=str(run), metrics=[SHARP, scs], baseline="a")
+    results, table = evaluate_runs.finish(made)
+    loaded = LoadedEncoder(Encoder(**encoder), "cpu")
+    e_ND = loaded.images([loaded.preprocess(Image.fromarray(picture)) for picture in portraits])
+    rows = [[0, 1, 2], [3, 4, 5], [6, 6, 6], [0, 4, 6]]
+    of_prompts = semantic_consistency_score(np.stack([e_ND[row] for row in rows]))
+    scores = np.array(table["scs"].to_pylist()).reshape(4, 3)
+    assert np.allclose(scores.mean(axis=1), of_prompts, atol=1e-4)
+    assert np.ptp(scores[0]) > 0.1
+    assert np.allclose(scores[2], 100, atol=1e-4)  # one picture three times
+    record = results["metrics"][1]
+    assert [model["mean"] for model in record["models"]] == pytest.approx(
+        [of_prompts[:2].mean(), of_prompts[2:].mean()], abs=1e-4
+    )
+    change = results["comparisons"][1]
+    assert (change["metric"], change["prompts"], change["n"]) == ("scs", 2, 6)
+    assert change["mean_change"] == pytest.approx(
+        of_prompts[2:].mean() - of_prompts[:2].mean(), abs=1e-4
+    )
+    assert "pictures of a prompt" in str(report.sheet(results, []))
+
+
+def test_a_picture_alone_has_no_consistency(config, stored_run, pair_run):
+    scs = {"metric": "scs", "encoder": {"id": "miniature/clip"}}
+    results, table = evaluate_runs.finish(config(run=str(stored_run), metrics=[scs], baseline="a"))
+    alone = "no other picture of its prompt"
+    reasons = [None] * 4 + [alone] + [None] * 2 + [alone, "nsfw", alone]
+    assert table["scs.reason"].to_pylist() == reasons
+    assert [score is None for score in table["scs"].to_pylist()] == [bool(r) for r in reasons]
+    assert table["reason"].to_pylist() == [None] * 8 + ["nsfw", None]  # they are sound
+    assert results["metrics"][0]["models"][1]["quarantined"] == {alone: 2, "nsfw": 1}
+    told = mistake(make_plan, config(pairs=str(pair_run), metrics=[scs]))
+    assert told == "metric scs needs two or more pictures of a prompt by one model, got one of each"
 
 
 def test_given_boxes_are_those_of_the_pair(config, pair_run, face_files):

@@ -26,7 +26,7 @@ def bound(value, sign):
 
 def row(name):
     facts = METRICS[name]
-    reads = {"picture": "picture", "face": "face crop", "set": "set"}[facts.reads]
+    reads = {"face": "face crop", "prompt": "pictures of a prompt"}.get(facts.reads, facts.reads)
     return (
         f"| `{name}` | {facts.title} | {'higher' if facts.higher_is_better else 'lower'} | "
         f"{bound(facts.low, '−')} to {bound(facts.high, '')} | "
