@@ -28,7 +28,6 @@ from raypipe.provenance import provenance
 from raypipe.settings import Consistency
 
 BASE = "base"
-SCS = "scs"
 SETS_OF_PROMPTS = ("faces", "general")
 PACKAGES = ("ray", "torch", "diffusers", "transformers", "peft", "numpy", "scipy")
 
@@ -196,13 +195,6 @@ def _measured(plan: Plan, name: str) -> dict[str, tuple[Scores, bool]]:
             if score is not None:
                 scores.setdefault(model, {})[prompt, str(seed)] = score
         told[metric.label] = scores, facts_of(metric).higher_is_better
-    if name == "general":
-        rows = pq.read_table(Folder(plan.pictures[name].output).open("scores.parquet")).to_pylist()
-        consistency: Scores = {}
-        for row in rows:
-            if row["scs"] is not None:
-                consistency.setdefault(row["model"], {})[row["prompt_id"], SCS] = row["scs"]
-        told[SCS] = consistency, True
     return told
 
 

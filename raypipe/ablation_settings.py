@@ -48,6 +48,6 @@ class FaceAblation(JobConfig):
     """Loss of a general metric that would matter, in standard deviations of the base's prompts."""
     sampler: Sampler = Sampler()
     encoder: Encoder = Encoder()
-    """Of the semantic consistency score, which is a general metric too."""
+    """Of the pictures' runs."""
     statistics: Statistics = Statistics()
     pools: AblationPools = AblationPools()

@@ -10,7 +10,7 @@ import pytest
 import scipy.stats
 import yaml
 
-from raypipe import ablation, schema
+from raypipe import ablation
 from raypipe.ablation_settings import FaceAblation
 from raypipe.errors import UserError
 from raypipe.report import ablation as report
@@ -95,15 +95,6 @@ def finished_runs(plan) -> dict[str, dict[str, np.ndarray]]:
         ]
         Path(evaluate.output).mkdir(parents=True)
         pq.write_table(pa.Table.from_pylist(rows), f"{evaluate.output}/scores.parquet")
-    pictures = Path(plan.pictures["general"].output)
-    pictures.mkdir(parents=True)
-    rows = [
-        {"model": model, "prompt_id": f"p{p:02d}", "prompt": f"{p}", "encoder": "e"}
-        | {"scs": float(scores[p].mean()) + 50, "n_images": SEEDS}
-        for model, scores in truth["general"].items()
-        for p in range(PROMPTS)
-    ]
-    pq.write_table(pa.Table.from_pylist(rows, schema.SCORES), pictures / "scores.parquet")
     return truth
 
 
@@ -118,7 +109,7 @@ def test_the_numbers_are_those_of_the_runs(config):
     assert by_key.keys() == {
         *(("faces", "sharpness", v, "base") for v in LIFT),
         ("faces", "sharpness", "guidance", "sft"),
-        *(("general", metric, v, "base") for v in LIFT for metric in ("sharpness", "scs")),
+        *(("general", "sharpness", v, "base") for v in LIFT),
     }
     faces = truth["faces"]
     for variant in LIFT:
@@ -146,7 +137,7 @@ def test_general_ability_is_kept_when_a_loss_beyond_the_margin_is_excluded(confi
     spread = truth["general"]["base"].mean(axis=1).std(ddof=1)
     kept = ablation.results(settings, plan)["kept"]
     assert {(row["variant"], row["metric"]) for row in kept} == {
-        (variant, metric) for variant in LIFT for metric in ("sharpness", "scs")
+        (variant, "sharpness") for variant in LIFT
     }
     for row in kept:
         assert row["sd_of_prompts"] == pytest.approx(spread)
@@ -163,5 +154,5 @@ def test_the_page_says_what_the_numbers_say(config):
     page = sheet.render(report.sheet(results, []), ablation.manifest(settings, plan, 1.0))
     assert "guidance raises sharpness by 0.6" in page
     assert "A loss of general ability beyond 0.2 standard deviations is excluded" in page
-    assert page.count("<svg") == 3
+    assert page.count("<svg") == 2
     assert "guidance less sft" in report.summary(results)
