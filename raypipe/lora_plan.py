@@ -164,6 +164,23 @@ def plan(config: FaceLora) -> tuple[pa.Table, pa.Table, dict[str, int]]:
     )
 
 
+def keep_plan(run: LoraRun, pictures: pa.Table, texts: pa.Table) -> None:
+    """Write what is to be encoded, once: from here on it is fixed which rows share a file.
+
+    Raises UserError where the runs no longer hold what was planned.
+    """
+    for planned, table in ((run, pictures), (TextPlan(run.uri), texts)):
+        if not planned.next_part():
+            planned.add_samples(table, 0)
+            continue
+        before = planned.samples().drop_columns(["batch_id"])  # pools may have changed since
+        if not before.equals(table.drop_columns(["batch_id"])):
+            raise UserError(
+                f"the pairs and general pictures are not those that {run.uri} was begun with; "
+                "choose another output"
+            )
+
+
 def _in_batches(rows: list[dict[str, Any]], size: int) -> list[dict[str, Any]]:
     """Rows with their batches: neighbours of one role and file, at most `size`."""
     number, inside, before = -1, 0, None
