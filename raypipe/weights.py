@@ -75,24 +75,24 @@ def model_identity(model: Model) -> dict[str, Any]:
     return identity
 
 
-def pipeline_index(model: Model) -> dict[str, Any]:
-    """What a pipeline's model_index.json says: its class, and its components."""
+def pipeline_index(model: Model, name: str = "model_index.json") -> dict[str, Any]:
+    """A JSON file of a pipeline: by default its class and its components."""
     assert model.id is not None
     where = locate(model.config or model.id)
     try:
         if "://" in where:
-            text = read_text(f"{where}/model_index.json", f"model_index.json of {model.name}")
+            text = read_text(f"{where}/{name}", f"{name} of {model.name}")
         elif is_local(where):
-            text = (Path(where) / "model_index.json").read_text()
+            text = (Path(where) / name).read_text()
         else:
             from raypipe.models.hub import download
 
             revision = model.config_revision if model.config else model.revision
-            folder = download(where, revision, ["model_index.json"], f"model {model.name}")
-            text = (folder / "model_index.json").read_text()
+            folder = download(where, revision, [name], f"model {model.name}")
+            text = (folder / name).read_text()
         return dict(json.loads(text))
     except (OSError, ValueError) as error:
-        raise UserError(f"model {model.name} has no readable model_index.json: {error}") from None
+        raise UserError(f"model {model.name} has no readable {name}: {error}") from None
 
 
 def can_encode_apart(model: Model) -> bool:

@@ -23,8 +23,9 @@ SCHEDULERS = {
 LOADING_ERRORS = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
 """What the libraries raise for weights that are damaged or do not fit their config."""
 
-Parts = Literal["all", "text", "pictures"]
-"""Of a pipeline: everything, what encodes text, or what makes pictures of encoded text."""
+Parts = Literal["all", "text", "pictures", "vae", "denoiser"]
+"""Of a pipeline: everything, what encodes text, what makes pictures of encoded text, or one network
+alone; each with the scheduler, but for text."""
 
 
 def load_pipeline(
@@ -38,7 +39,7 @@ def load_pipeline(
     dtype = getattr(torch, model.dtype)
     try:
         given: dict[str, Any] = dict.fromkeys(_left_out(model, parts))
-        if model.vae is not None and parts != "text":
+        if model.vae is not None and parts not in ("text", "denoiser"):
             given["vae"] = diffusers.AutoencoderKL.from_pretrained(
                 locate(model.vae), revision=model.vae_revision, dtype=dtype
             )
@@ -117,4 +118,5 @@ def _left_out(model: Model, parts: Parts) -> list[str]:
     ]
     if parts == "pictures":
         return [name for name in components if name in TEXT_PARTS]
-    return [name for name in components if name not in (*TEXT_PARTS, "scheduler")]
+    kept = {"text": TEXT_PARTS, "vae": ("vae",), "denoiser": ("unet", "transformer")}[parts]
+    return [name for name in components if name not in (*kept, "scheduler")]

@@ -12,7 +12,14 @@ EVERY_S = 0.5
 
 LOG_EVERY_S = 15.0
 
-UNITS = {"encode": "prompts", "look": "photos", "inpaint": "photos", "check": "photos"}
+UNITS = {
+    "encode": "prompts",
+    "look": "photos",
+    "inpaint": "photos",
+    "check": "photos",
+    "texts": "texts",
+    "latents": "rows",
+}
 """What a step counts, where it is not images."""
 
 

@@ -112,9 +112,8 @@ class FaceScoreTask:
         best = outcome.best if outcome.best is not None else outcome.step
         kept = state.read(folder, best)
         with torch.inference_mode():
-            for name, parameter in self.module.named_parameters():
-                if f"weight/{name}" in kept.tensors:
-                    parameter.copy_(kept.tensors[f"weight/{name}"])
+            for name, weights in kept.weights.items():
+                self.module.get_parameter(name).copy_(weights)
             self.module.eval()
             shares = group.gather(self._score_all(self._test, group.rank, group.world))
         if group.rank:

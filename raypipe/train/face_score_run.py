@@ -5,10 +5,10 @@ from functools import partial
 from typing import Any
 
 from raypipe.directory import RunDirectory
-from raypipe.errors import UserError
 from raypipe.face_settings import FaceScore
 from raypipe.provenance import provenance
 from raypipe.train.face_score import MODEL, TESTED, make
+from raypipe.train.on_ray import train_on_ray
 
 PACKAGES = ("ray", "torch", "transformers", "numpy", "scipy")
 
@@ -24,29 +24,16 @@ def train(
     """Train on Ray, unless the trained network and its test scores are there already."""
     if output.folder.read(TESTED) is not None:
         return
-    import ray
-
-    from raypipe.stages import cluster
-    from raypipe.train.launch import launch
-
-    for warning in cluster.connect(address, verbose, [[("train", config.pools.train)]]):
-        tell(f"warning: {warning}")
-    try:
-        outcome = launch(
-            partial(make, config.model_dump_json()),
-            config.training,
-            config.pools.train,
-            output.uri,
-            best="accuracy",
-            tell=tell,
-        )
-    finally:
-        ray.shutdown()
-    if outcome.stopped is not None:
-        raise UserError(
-            f"{outcome.stopped}; the checkpoint of step {outcome.step} is kept in {output.uri}: "
-            "a smaller training.lr in another output may help"
-        )
+    train_on_ray(
+        partial(make, config.model_dump_json()),
+        config.training,
+        config.pools.train,
+        output.uri,
+        best="accuracy",
+        address=address,
+        verbose=verbose,
+        tell=tell,
+    )
 
 
 def manifest(config: FaceScore, results: dict[str, Any], wall_seconds: float) -> dict[str, Any]:

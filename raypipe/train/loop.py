@@ -100,6 +100,8 @@ class Trainer:
         self.optimiser = torch.optim.AdamW(
             self.trained.values(), lr=plan.lr, betas=plan.betas, weight_decay=plan.weight_decay
         )
+        self.average = {n: p.detach().clone() for n, p in self.trained.items() if plan.ema}
+        """The running average of what is trained; empty without one."""
         self.lines: list[dict[str, Any]] = []
         self.validations: list[dict[str, Any]] = []
         self.best: tuple[float, int] | None = None
@@ -151,10 +153,26 @@ class Trainer:
         norm = float(nn.utils.clip_grad_norm_(self.trained.values(), self.plan.clip))
         if math.isfinite(norm) and math.isfinite(numbers["loss"]):
             self.optimiser.step()
+            self._follow(step)
         seconds = round(time.monotonic() - started, 4)
         epoch = round(self.batches.epoch(step), 4)
         line = {"step": step, "epoch": epoch, **numbers, "lr": rate, "grad_norm": norm}
         return line | {"seconds": seconds}
+
+    @torch.no_grad()
+    def _follow(self, step: int) -> None:
+        """Move the average towards the weights of a step."""
+        decay = min(self.plan.ema, (1 + step) / (10 + step))
+        for name, averaged in self.average.items():
+            averaged.lerp_(self.trained[name], 1 - decay)
+
+    @torch.no_grad()
+    def _swap(self) -> None:
+        """Put the average in the place of the weights, or back."""
+        for name, averaged in self.average.items():
+            weights = self.trained[name].clone()
+            self.trained[name].copy_(averaged)
+            averaged.copy_(weights)
 
     def _forward_backward(self, work: Iterable[Work]) -> dict[str, float]:
         """Add this worker's share to the gradients; returns its sums over rows, by name."""
@@ -186,8 +204,10 @@ class Trainer:
     def _validate(self, done: int) -> bool:
         """Validate on all workers; returns whether this step is the best one so far."""
         self.task.module.eval()
+        self._swap()
         with torch.inference_mode():
             shares = self.group.gather(self.task.validate(self.group.rank, self.group.world))
+        self._swap()
         self.task.module.train()
         sums: dict[str, list[float]] = {}
         for name, (total, count) in (item for share in shares for item in share.items()):
@@ -211,6 +231,7 @@ class Trainer:
             tensors[f"weight/{name}"] = parameter
             for key in MOMENTS:
                 tensors[f"{key}/{name}"] = self.optimiser.state[parameter][key]
+        tensors |= {f"average/{name}": averaged for name, averaged in self.average.items()}
         return state.Checkpoint(done, tensors, {"best": self.best})
 
     def _restore(self) -> int:
@@ -222,6 +243,8 @@ class Trainer:
         with torch.no_grad():
             for name, parameter in self.trained.items():
                 parameter.copy_(kept.tensors[f"weight/{name}"])
+                if name in self.average:
+                    self.average[name].copy_(kept.tensors[f"average/{name}"])
                 moments = {
                     key: kept.tensors[f"{key}/{name}"].to(parameter.device)
                     for key in ("exp_avg", "exp_avg_sq")

@@ -23,6 +23,9 @@ class Training(Strict):
     betas: tuple[float, float] = (0.9, 0.999)
     clip: float = Field(1.0, gt=0)
     """Largest norm of the gradient."""
+    ema: float = Field(0.0, ge=0, lt=1)
+    """Decay of a running average of the weights, which is what is validated and kept in their
+    place; 0 for none. The first steps decay faster, by (1 + step) / (10 + step)."""
     precision: Literal["float32", "bfloat16"] = "bfloat16"
     """Of the forward pass; weights and the optimiser's state are float32."""
     gradient_checkpointing: bool = False

@@ -27,6 +27,13 @@ class Checkpoint:
     notes: dict[str, Any] = field(default_factory=dict)
     """Numbers, for JSON."""
 
+    @property
+    def weights(self) -> dict[str, torch.Tensor]:
+        """What a training gives: the averaged parameters where there is an average."""
+        names = [key for key in self.tensors if key.startswith("average/")]
+        names = names or [key for key in self.tensors if key.startswith("weight/")]
+        return {key.partition("/")[2]: self.tensors[key] for key in names}
+
 
 def write(folder: Folder, checkpoint: Checkpoint) -> None:
     """Write a checkpoint; one of the same step is replaced."""

@@ -11,6 +11,7 @@ from raypipe.config import Strict, changes, dump, load, near_miss
 from raypipe.errors import UserError
 from raypipe.evaluate_settings import Align, Evaluate
 from raypipe.face_settings import FaceScore
+from raypipe.lora_settings import FaceLora
 from raypipe.miniature.settings import TrainMiniature
 from raypipe.pair_settings import FacePairs
 from raypipe.settings import (
@@ -298,6 +299,7 @@ JOBS = {
     "align": Align,
     "consistency": Consistency,
     "evaluate": Evaluate,
+    "face_lora": FaceLora,
     "face_pairs": FacePairs,
     "face_score": FaceScore,
     "train_miniature": TrainMiniature,
