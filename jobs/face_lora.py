@@ -29,6 +29,8 @@ def face_lora(job: Job[FaceLora]) -> str:
     if job.dry_run:
         tell(lora_plan.describe(config, counts))
         return config.output
+    if config.encoded is not None:
+        lora_plan.check_encoded(config.encoded, pictures, texts, base)
     directory.begin(config, model=base)
     lora_plan.keep_plan(directory, pictures, texts)
 
@@ -36,7 +38,8 @@ def face_lora(job: Job[FaceLora]) -> str:
     from raypipe.train import face_lora_results, face_lora_run
 
     how = {"address": job.address, "verbose": job.verbose, "tell": tell}
-    face_lora_run.encode(config, directory, **how)
+    if config.encoded is None:
+        face_lora_run.encode(config, directory, **how)
     face_lora_run.train(config, directory, **how)
     results = face_lora_results.results(config, directory.folder, counts)
     directory.write_json("results.json", results)

@@ -79,12 +79,17 @@ def make_plan(config: FaceAblation) -> Plan:
             f"against must be one of the variants {', '.join(config.variants)}, "
             f"got {config.against}"
         )
-    trainings = []
+    trainings: list[Training] = []
+    encoded: dict[bool, str] = {}
     for variant, changed in config.variants.items():
         for seed in range(config.training_seeds):
             output = f"{config.output}/loras/{variant}-{seed}"
             overrides = [*changed, f"training.seed={seed}", f"output={output}"]
-            trainings.append(Training(variant, seed, load(config.train, overrides, FaceLora)))
+            train = load(config.train, overrides, FaceLora)
+            first = encoded.setdefault(train.keeps, output)  # general pictures or none
+            if first != output:
+                train = train.model_copy(update={"encoded": first})
+            trainings.append(Training(variant, seed, train))
     base = trainings[0].config.model.model_dump(mode="json") | {"name": BASE}
     if any(t.config.model != trainings[0].config.model for t in trainings):
         raise UserError("every variant must train the same base, but they change it")

@@ -181,6 +181,26 @@ def keep_plan(run: LoraRun, pictures: pa.Table, texts: pa.Table) -> None:
             )
 
 
+def check_encoded(uri: str, pictures: pa.Table, texts: pa.Table, base: dict[str, Any]) -> None:
+    """UserError unless all that is planned lies encoded in another run, by the same base."""
+    source = LoraRun(uri)
+    there = set(source.folder.names("data"))
+    for run, table in ((source, pictures), (TextPlan(uri), texts)):
+        planned = run.samples()
+        if not planned.drop_columns(["batch_id"]).equals(table.drop_columns(["batch_id"])):
+            raise UserError(
+                "encoded must name a run of jobs/face_lora.py with the same pairs, general "
+                f"pictures and texts, got {uri}"
+            )
+        lacking = {f"{i}.arrow" for i in planned["batch_id"].to_pylist()} - there
+        if lacking:
+            raise UserError(
+                f"encoded must name a run whose pictures are all encoded, but {uri} lacks "
+                f"{len(lacking)} files of them"
+            )
+    check_identity(source, base)
+
+
 def _in_batches(rows: list[dict[str, Any]], size: int) -> list[dict[str, Any]]:
     """Rows with their batches: neighbours of one role and file, at most `size`."""
     number, inside, before = -1, 0, None

@@ -75,7 +75,7 @@ class LoraPools(Strict):
 class FaceLora(JobConfig):
     """jobs/face_lora.py: pairs → a LoRA that paints better faces."""
 
-    free = JobConfig.free | {"licence"}
+    free = JobConfig.free | {"licence", "encoded"}
 
     model: Model
     """The base: a checkpoint of Stable Diffusion 1.5 or SDXL for text to image."""
@@ -88,6 +88,9 @@ class FaceLora(JobConfig):
     general: str | None = None
     """Run directory of jobs/consistency.py, finished: pictures and prompts that the keep term
     holds the network to."""
+    encoded: str | None = None
+    """Run directory of this job whose encoded pictures are used, since base, pairs and general
+    pictures are the same and only the training differs. None: they are encoded here."""
     adapter: Adapter = Adapter()
     loss: Loss = Loss()
     caption_dropout: float = Field(0.1, ge=0, lt=1)

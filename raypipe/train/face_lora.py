@@ -69,7 +69,7 @@ class FaceLoraTask:
         self.module.to(device).train()
         self._prediction = prediction_of(pipe.scheduler.config.prediction_type)
         self._alphas_T = pipe.scheduler.alphas_cumprod.float().to(device)
-        data = fetch(f"{uri}/{FOLDER}", what="training data")
+        data = fetch(f"{config.encoded or uri}/{FOLDER}", what="training data")
         self._train, self._held = LatentTable(data, "train"), LatentTable(data, "validation")
         self._general: LatentTable | None = None
         if config.keeps:

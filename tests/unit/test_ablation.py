@@ -51,6 +51,8 @@ def test_a_plan_is_every_variant_with_every_seed_beside_the_base(config):
     assert [t.name for t in plan.trainings] == ["sft-0", "sft-1", "guidance-0", "guidance-1"]
     assert [t.config.training.seed for t in plan.trainings] == [0, 1, 0, 1]
     assert [t.config.loss.kind for t in plan.trainings] == ["sft"] * 2 + ["guidance"] * 2
+    first = plan.trainings[0].config.output
+    assert [t.config.encoded for t in plan.trainings] == [None, first, first, first]
     for pictures in plan.pictures.values():
         assert [m.name for m in pictures.models] == ["base", *(t.name for t in plan.trainings)]
         assert pictures.models[0].lora is None
@@ -152,7 +154,8 @@ def test_the_page_says_what_the_numbers_say(config):
     finished_runs(plan)
     results = ablation.results(settings, plan)
     page = sheet.render(report.sheet(results, []), ablation.manifest(settings, plan, 1.0))
-    assert "guidance raises sharpness by 0.6" in page
+    lift = next(c["mean_change"] for c in results["comparisons"] if c["variant"] == "guidance")
+    assert f"guidance raises sharpness by {lift:.3f}" in page
     assert "A loss of general ability beyond 0.2 standard deviations is excluded" in page
     assert page.count("<svg") == 2
     assert "guidance less sft" in report.summary(results)

@@ -139,6 +139,27 @@ def test_a_base_whose_weights_changed_is_refused(config):
         lora_plan.check_identity(run, base | {"weights": "other"})
 
 
+def test_pictures_that_another_run_has_encoded_are_used_if_they_are_the_same(config):
+    settings = config(loss={"keep": 0.0})
+    base = lora_plan.check_base(settings)
+    pictures, texts, _ = lora_plan.plan(settings)
+    run = lora_plan.LoraRun(settings.output)
+    with pytest.raises(UserError, match="a run of .* with the same pairs, general"):
+        lora_plan.check_encoded(run.uri, pictures, texts, base)
+    run.begin(settings, model=base)
+    lora_plan.keep_plan(run, pictures, texts)
+    with pytest.raises(UserError, match=r"but .* lacks \d+ files of them"):
+        lora_plan.check_encoded(run.uri, pictures, texts, base)
+    for batch in (*run.samples()["batch_id"].to_pylist(), *texts["batch_id"].to_pylist()):
+        run.folder.write(f"data/{batch}.arrow", b"")
+    lora_plan.check_encoded(run.uri, pictures, texts, base)
+    with pytest.raises(UserError, match="the weights of the base are not those"):
+        lora_plan.check_encoded(run.uri, pictures, texts, base | {"weights": "other"})
+    with_general, its_texts, _ = lora_plan.plan(config())
+    with pytest.raises(UserError, match="with the same pairs, general pictures and texts"):
+        lora_plan.check_encoded(run.uri, with_general, its_texts, base)
+
+
 def test_pairs_that_another_family_painted_are_refused(config, inputs, tmp_path):
     painted = pair_runs.write(tmp_path / "painted", 6)
     manifest = {"config_hash": "x", "config": {"model": lora_runs.MINIATURE}}
