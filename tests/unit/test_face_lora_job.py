@@ -144,7 +144,7 @@ def test_pictures_that_another_run_has_encoded_are_used_if_they_are_the_same(con
     base = lora_plan.check_base(settings)
     pictures, texts, _ = lora_plan.plan(settings)
     run = lora_plan.LoraRun(settings.output)
-    with pytest.raises(UserError, match="a run of .* with the same pairs, general"):
+    with pytest.raises(UserError, match=r"a run of .* with the same pairs, general"):
         lora_plan.check_encoded(run.uri, pictures, texts, base)
     run.begin(settings, model=base)
     lora_plan.keep_plan(run, pictures, texts)
