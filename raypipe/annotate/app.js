@@ -1,6 +1,9 @@
 // Shows one question after the other. An answer is on the server's disk before the next one shows.
 "use strict";
 
+// Nobody judges pictures sooner: it is the second half of a double click on the last question.
+const SOONEST = 300; // milliseconds
+
 const $ = (id) => document.getElementById(id);
 const choices = [...document.querySelectorAll("[data-choice]")];
 const ahead = new Map(); // pictures fetched beforehand, held so that the browser keeps them
@@ -100,7 +103,7 @@ async function load(at) {
 }
 
 async function answer(choice) {
-  if (busy || item.done) return;
+  if (busy || item.done || lookedFor() < SOONEST) return;
   const { id, version } = item;
   const body = JSON.stringify({ id, version, choice, seconds: lookedFor() / 1000 });
   lock();

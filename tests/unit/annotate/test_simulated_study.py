@@ -76,7 +76,9 @@ def votes(workers, truth) -> tuple[np.ndarray, list[dict]]:
 def test_the_recovered_agreement_is_what_was_put_in(done):
     workers, results, _, truth = done
     given, rows = votes(workers, truth)
-    side = np.array([1 if truth[row["prompt"]][0] > truth[row["prompt"]][1] else -1 for row in rows])
+    side = np.array(
+        [1 if truth[row["prompt"]][0] > truth[row["prompt"]][1] else -1 for row in rows]
+    )
     most = np.sign(given.sum(axis=0))
     right, n = int((most == side)[most != 0].sum()), int((most != 0).sum())
     scs = results["scores"][0]
