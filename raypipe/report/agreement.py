@@ -36,7 +36,7 @@ def strips(config: Agreement, answered: Answered, decisions: pa.Table) -> list[S
             data = answered.questions.read(f"pictures/{item[f'{side}_picture']}.webp")
             assert data is not None, "a finished run has its pictures"
             shown.append((make_thumbnail(data, SIDE), _told(row, side, names, answered.kind)))
-        found.append(Strip(row["prompt"] or row["question_id"], shown))
+        found.append(Strip(row["prompt"] or row["question_id"], shown, large=True))
     return found
 
 
@@ -225,7 +225,8 @@ def _people(results: dict[str, Any], level: str) -> Section:
     ]
     return Section(
         "How far people agree",
-        "1 is full agreement, 0 what chance would give.",
+        "For alpha and kappa 1 is full agreement and 0 what chance would give; the last row is a "
+        "share of answers.",
         tables=[Table(["measure", "value", f"{level} interval", ""], rows)],
     )
 
