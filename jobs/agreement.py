@@ -28,7 +28,7 @@ def agreement(job: Job[Agreement]) -> str:
     output.begin(config)
 
     from raypipe.report import agreement as report
-    from raypipe.report import sheet
+    from raypipe.report import disputed, sheet
 
     results = parts.results(config, answered, scores)
     decisions = parts.decisions(answered, scores)
@@ -36,7 +36,7 @@ def agreement(job: Job[Agreement]) -> str:
     output.write_table("decisions.parquet", decisions)
     output.write_table("choices.parquet", collect.choices_table(answered.table))
     manifest = parts.manifest(config, results, time.monotonic() - started)
-    page = report.sheet(results, report.strips(config, answered, decisions))
+    page = report.sheet(results, disputed.strips(config, answered, decisions))
     output.folder.write("report.html", sheet.render(page, manifest).encode())
     output.finish(manifest)
     print(report.summary(results))

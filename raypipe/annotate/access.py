@@ -5,26 +5,25 @@ import json
 import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+import traceback
 from hashlib import sha256
 from pathlib import Path
 
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 
 from raypipe.annotate.settings import Annotate
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 PSEUDONYM = re.compile(r"[A-Za-z0-9-]{2,24}")
 
 BURST = 6
 """Seconds' worth of requests that may come at once."""
 
-TRIES = 1.0
+TRIES = 5.0
 """Requests a second without a pseudonym, from one address, for long."""
 
-TRIES_AT_ONCE = 120
-"""People behind one address who may arrive at the same moment."""
+TRIES_AT_ONCE = 400
+"""Such requests at once: some eighty people behind one address who begin together."""
 
 MOST_KEYS = 10_000
 """Clients whose rate is remembered; older ones start anew."""
@@ -86,9 +85,7 @@ class Rate:
         return 0.0 if taken else (1 - left) / self._per_second
 
 
-def guard(
-    config: Annotate, keys: Keys
-) -> Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]:
+def guard(config: Annotate, keys: Keys) -> Middleware:
     """The middleware that lets a request in, or says why not."""
     known = Rate(config.rate, BURST * config.rate)
     unknown = Rate(TRIES, TRIES_AT_ONCE)
@@ -101,7 +98,7 @@ def guard(
         if wait:
             response: web.StreamResponse = web.Response(status=429, text="Too many requests.")
             response.headers["Retry-After"] = str(int(wait) + 1)
-        elif config.share_on is None and request.host.rpartition(":")[0] not in LOOPBACK:
+        elif config.share_on is None and request.host.partition(":")[0] not in LOOPBACK:
             response = web.Response(status=403, text="Open this page by its own address.")
         elif config.share_on is not None and not _has_token(request, keys.token):
             response = web.Response(status=403, text="Open the link that you were sent.")
@@ -119,11 +116,14 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         return await handler(request)
     except web.HTTPException as error:
         return web.Response(status=error.status, text=error.text or error.reason)
+    except Exception:  # our mistake: the terminal gets it whole, the annotator nothing of it
+        traceback.print_exc()
+        return web.Response(status=500, text="Something went wrong. Try again.")
 
 
 def _has_token(request: web.Request, token: str) -> bool:
-    given = request.cookies.get("token") or request.query.get("token", "")
-    return same(given, token) or same(request.query.get("token", ""), token)
+    given = (request.cookies.get("token", ""), request.query.get("token", ""))
+    return any(same(one, token) for one in given)
 
 
 def same(given: str, wanted: str) -> bool:

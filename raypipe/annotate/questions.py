@@ -152,7 +152,7 @@ class _Maker:
         )
 
     def _row(self, name: str, comparison: Comparison, **columns: Any) -> dict[str, Any]:
-        row = {"question_id": name, "kind": self._config.kind, "role": "question"}
+        row: dict[str, Any] = {"question_id": name, "kind": self._config.kind, "role": "question"}
         row |= {"prompt": comparison.prompt, "photo_id": comparison.photo_id}
         return {**row, "subset": comparison.subset, **columns}
 

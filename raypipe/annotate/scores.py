@@ -34,16 +34,17 @@ def read(config: Agreement, answered: Answered) -> list[Score]:
                 f"given, got {config.scores}"
             )
         return _of_prompts(answered.source)
+    known_sides = _good_sides(answered)
     if config.scores is None:
-        return []
+        return known_sides
     known = read_scores(Align(choices="unused", run=config.scores, output="unused"))
-    ids = {item[side] for item in answered.items for side in ("a_id", "b_id")} - {None}
+    ids = set(_ids(answered))
     if not ids & known.photo_of.keys():
         raise UserError(
             f"scores must be a run of jobs/evaluate.py on the pictures of {answered.source}, got "
             f"{config.scores}, which has none of them"
         )
-    return [
+    return known_sides + [
         Score(
             record["name"],
             record["title"],
@@ -52,6 +53,20 @@ def read(config: Agreement, answered: Answered) -> list[Score]:
         )
         for record in known.records
     ]
+
+
+def _ids(answered: Answered) -> list[str]:
+    """What was asked about."""
+    sides = [item[side] for item in answered.items for side in ("a_id", "b_id")]
+    return [side for side in sides if side is not None]
+
+
+def _good_sides(answered: Answered) -> list[Score]:
+    """Of face pairs: 1 for the picture whose face was not painted anew, 0 for the other."""
+    if answered.kind != "pair" or not all("/" in name for name in _ids(answered)):
+        return []
+    of = {name: float(name.endswith("/good")) for name in _ids(answered)}
+    return [Score("good side", "The face that was not painted anew", of)]
 
 
 def _of_prompts(uri: str) -> list[Score]:

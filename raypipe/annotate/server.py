@@ -108,13 +108,12 @@ class App:
         """
         name, given = self._must_name(request), await _json(request)
         key, question_id = given.get("choice"), given.get("id")
-        version, seconds = given.get("version"), given.get("seconds")
+        version, seconds = _number(given.get("version")), _number(given.get("seconds"))
         asked = self._study.asked(name, question_id) if isinstance(question_id, str) else None
         if asked is None or not isinstance(key, str):
             raise web.HTTPBadRequest(text="There is no such question.")
         choice = self._study.to_choice(key, asked[1].swapped)
-        numbers = _is_number(version) and _is_number(seconds)
-        if choice is None or not numbers or version != int(version) or seconds < 0:
+        if choice is None or version is None or seconds is None or not version.is_integer():
             raise web.HTTPBadRequest(text="This is no answer.")
         row = Answer(
             annotator=name,
@@ -122,7 +121,7 @@ class App:
             choice=choice,
             swapped=asked[1].swapped,
             position=asked[0],
-            seconds=min(float(seconds), LONGEST),
+            seconds=min(seconds, LONGEST),
             version=int(version),
         )
         try:
@@ -195,6 +194,7 @@ async def _json(request: web.Request) -> dict[str, Any]:
     return given
 
 
-def _is_number(value: Any) -> bool:
+def _number(value: Any) -> float | None:
+    """A finite number that is not negative, None for anything else."""
     numeric = isinstance(value, int | float) and not isinstance(value, bool)
-    return numeric and math.isfinite(value)
+    return float(value) if numeric and math.isfinite(value) and value >= 0 else None

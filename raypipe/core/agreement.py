@@ -226,6 +226,9 @@ def surer(differences: ArrayLike, correct: ArrayLike, confidence: float = 0.95) 
     """
     size_M = np.abs(np.asarray(differences, dtype=np.float64))
     right_M = np.asarray(correct, dtype=np.float64)
+    name = "Mann-Whitney U"
+    if len(size_M) and np.ptp(size_M) == 0:
+        return Surer([], None, Significance(None, None, name, "all differences are alike"))
     order = np.argsort(size_M, kind="stable")
     bins = [
         Bin(
@@ -237,7 +240,6 @@ def surer(differences: ArrayLike, correct: ArrayLike, confidence: float = 0.95) 
         if len(part)
     ]
     agree, differ = size_M[right_M == 1], size_M[right_M == 0]
-    name = "Mann-Whitney U"
     if not len(agree) or not len(differ):
         what = "no item on which it agrees" if not len(agree) else "no item on which it differs"
         return Surer(bins, None, Significance(None, None, name, what))
