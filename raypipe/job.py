@@ -11,7 +11,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -36,10 +36,18 @@ class Job(Generic[C]):
     verbose: bool
 
 
-def run(description: str, kind: type[C], body: Callable[[Job[C]], str]) -> None:
-    """Parse the command line, call `body`, print the path that it returns, and exit."""
+def run(
+    description: str,
+    kind: type[C],
+    body: Callable[[Job[C]], str],
+    flags: Mapping[str, str] | None = None,
+) -> None:
+    """Parse the command line, call `body`, print the path that it returns, and exit.
+
+    flags: keys of the config that this job also takes as `--key VALUE`, with their help.
+    """
     try:
-        path = body(_parse(description, kind))
+        path = body(_parse(description, kind, flags or {}))
     except KeyboardInterrupt:
         tell("interrupted; the same command goes on from here")
         sys.exit(130)
@@ -54,7 +62,7 @@ def tell(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _parse(description: str, kind: type[C]) -> Job[C]:
+def _parse(description: str, kind: type[C], flags: Mapping[str, str]) -> Job[C]:
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("config", help="a YAML file, such as those under configs/")
     parser.add_argument("overrides", nargs="*", metavar="a.b=c", help="set one key of the config")
@@ -62,10 +70,15 @@ def _parse(description: str, kind: type[C]) -> Job[C]:
     parser.add_argument("--output", metavar="URI", help="run directory: a path, s3:// or gs://")
     parser.add_argument("--address", metavar="ADDR", help="Ray cluster (default: a local Ray)")
     parser.add_argument("--verbose", action="store_true", help="show Ray's own messages too")
+    for key, told in flags.items():
+        parser.add_argument(f"--{key.replace('_', '-')}", metavar=key.upper(), help=told)
     arguments = parser.parse_intermixed_args()
     overrides = list(arguments.overrides)
-    if arguments.output is not None:
-        overrides.append(f"output={json.dumps(arguments.output)}")  # as text, whatever it says
+    overrides += [
+        f"{key}={json.dumps(getattr(arguments, key))}"  # as text, whatever it says
+        for key in ("output", *flags)
+        if getattr(arguments, key) is not None
+    ]
     config = load(arguments.config, overrides, kind)
     _check_output(str(getattr(config, "output", "")))
     return Job(config, arguments.dry_run, arguments.address, arguments.verbose)

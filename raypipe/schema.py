@@ -277,3 +277,47 @@ DECIDED = pa.schema(
     ]
 )
 """One pair of pictures with the majority's choice; left_id is the smaller of the two."""
+
+QUESTIONS = pa.schema(
+    [
+        pa.field("question_id", pa.string(), nullable=False),
+        pa.field("kind", pa.string(), nullable=False),
+        pa.field("role", pa.string(), nullable=False),
+        pa.field("repeat_of", pa.string()),
+        pa.field("a_id", pa.string(), nullable=False),
+        pa.field("b_id", pa.string()),
+        pa.field("a_picture", pa.string(), nullable=False),
+        pa.field("b_picture", pa.string()),
+        pa.field("prompt", pa.string()),
+        pa.field("photo_id", pa.string(), nullable=False),
+        pa.field("subset", pa.string()),
+        pa.field("expected", pa.string()),
+    ]
+)
+"""One row per question that people are asked about two things, or (`rate`) about one.
+
+`kind` is `grid`, `pair` or `rate`; `role` is `question`, `repeat` (of `repeat_of`), `check`, whose
+answer is `expected`, or `example`, which is shown and not asked. `a_id` and `b_id` name what is
+compared: MODEL/PROMPT_ID for a grid, a picture's id in jobs/evaluate.py otherwise. `a_picture` and
+`b_picture` name files of `pictures/` and say nothing; so does `question_id`.
+"""
+
+ANSWERS = pa.schema(
+    [
+        pa.field("annotator", pa.string(), nullable=False),
+        *(QUESTIONS.field(n) for n in ("question_id", "kind", "role", "repeat_of")),
+        *(QUESTIONS.field(n) for n in ("a_id", "b_id", "prompt", "photo_id", "subset", "expected")),
+        pa.field("choice", pa.string(), nullable=False),
+        pa.field("swapped", pa.bool_(), nullable=False),
+        pa.field("position", pa.int32(), nullable=False),
+        pa.field("changes", pa.int32(), nullable=False),
+        pa.field("seconds", pa.float64(), nullable=False),
+        pa.field("answered_at", pa.string(), nullable=False),
+    ]
+)
+"""One row per annotator and question: what jobs/annotate.py has collected.
+
+`choice` is `a`, `b` or `tie` between two things, `1` to `5` or `none` for a rating; `swapped` says
+that b stood first. `position` counts from 0 in the annotator's own order, `changes` how often the
+answer was changed, `seconds` the time for which the question was looked at.
+"""

@@ -28,6 +28,8 @@ class Strip:
     title: str
     pictures: Sequence[tuple[bytes, str]]
     """(encoded picture, caption)."""
+    large: bool = False
+    """Two to a row, with captions of a line or two, instead of many with a word each."""
 
 
 @dataclass(frozen=True)

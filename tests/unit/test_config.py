@@ -7,6 +7,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from raypipe.annotate.settings import Agreement, Annotate, Questions
 from raypipe.config import Strict, changes, dump, load, near_miss
 from raypipe.errors import UserError
 from raypipe.evaluate_settings import Align, Evaluate
@@ -296,12 +297,15 @@ def test_near_miss_ends_a_message():
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 JOBS = {
+    "agreement": Agreement,
     "align": Align,
+    "annotate": Annotate,
     "consistency": Consistency,
     "evaluate": Evaluate,
     "face_lora": FaceLora,
     "face_pairs": FacePairs,
     "face_score": FaceScore,
+    "questions": Questions,
     "train_miniature": TrainMiniature,
 }
 

@@ -11,9 +11,9 @@ import raypipe
 ROOT = Path(raypipe.__file__).parents[1]
 HEAVY = {"ray", "diffusers", "transformers", "open_clip", "timm", "peft"}
 WITHOUT_TORCH = [
-    "alignment", "batches", "bootstrap", "changes", "clusters", "consistency", "estimates",
-    "face_pairs", "frechet", "ids", "masks", "near_duplicates", "paired", "pairs", "power",
-    "ranking", "regions", "split_half", "statistics",
+    "agreement", "alignment", "batches", "bootstrap", "changes", "clusters", "consistency",
+    "estimates", "face_pairs", "frechet", "ids", "masks", "near_duplicates", "paired", "pairs",
+    "power", "ranking", "regions", "split_half", "statistics", "study_size",
 ]  # fmt: skip
 
 

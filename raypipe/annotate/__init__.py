@@ -1,0 +1,1 @@
+"""Blind studies with people: questions made from a run, the app that asks them, the answers."""
