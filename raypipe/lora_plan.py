@@ -115,10 +115,14 @@ def check_inputs(config: FaceLora) -> None:
         if painter is None:
             continue
         model = Model.model_validate(painter)
-        if family(model) != mine:
+        try:
+            theirs = family(model)
+        except UserError:
+            continue  # what painted them is not to be had any more
+        if theirs != mine:
             raise UserError(
                 f"the base must be of the family that painted the pairs, but {config.model.name} is"
-                f" {mine} and {uri} was painted by {model.id}, {family(model)}"
+                f" {mine} and {uri} was painted by {model.id}, {theirs}"
             )
     if config.keeps:
         assert config.general is not None
@@ -242,7 +246,13 @@ def _pairs(config: FaceLora, counts: Counter[str]) -> Found:
                 if reason is not None:
                     counts[reason] += 1
                     continue
-                yield pair["split"], uri, name, row, pair["caption"] + config.model.prompt_suffix
+                yield (
+                    pair["split"],
+                    folder.uri,
+                    name,
+                    row,
+                    pair["caption"] + config.model.prompt_suffix,
+                )
 
 
 def _general(config: FaceLora, counts: Counter[str]) -> Found:
@@ -264,7 +274,7 @@ def _general(config: FaceLora, counts: Counter[str]) -> Found:
             else:
                 role = "general_validation" if picture["prompt_id"] in held else "general"
                 text = picture["prompt"] + config.model.prompt_suffix
-                yield role, config.general, name, row, text
+                yield role, folder.uri, name, row, text
 
 
 def describe(config: FaceLora, counts: dict[str, int]) -> str:
