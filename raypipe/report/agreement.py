@@ -111,7 +111,9 @@ def _agreement(results: dict[str, Any], level: str) -> list[Section]:
             for tag in subsets
         ]
         tables.append(Table(["questions", *(s["name"] for s in results["scores"])], lines))
-    drawn = figures.shares("agreement", shares, "share of decided questions") if shares else ""
+    drawn = (
+        figures.intervals("agreement", shares, "share of decided questions", 0.5) if shares else ""
+    )
     return [
         Section(
             "Scores and the majority",

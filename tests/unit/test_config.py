@@ -7,6 +7,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from raypipe.ablation_settings import FaceAblation
 from raypipe.annotate.settings import Agreement, Annotate, Questions
 from raypipe.config import Strict, changes, dump, load, near_miss
 from raypipe.errors import UserError
@@ -104,7 +105,7 @@ METRICS = "output: o\nimages: f\nmetrics:\n"
     ("entry", "told"),
     [
         ("{metric: sharpnes}", "metrics.0: unknown metric sharpnes; did you mean sharpness?"),
-        ("{metric: zzz}", "metrics.0: unknown metric zzz; those known are sharpness, clip_score"),
+        ("{metric: zzz}", "metrics.0: unknown metric zzz; those known are sharpness"),
         ("{size: 3}", "missing key metrics.0.metric"),
         ("{metric: hps, wieghts: x}", "unknown key metrics.0.wieghts; did you mean weights?"),
         ("{metric: hps, sise: 3}", "unknown key metrics.0.sise; known keys are name, metric, arch"),
@@ -302,6 +303,7 @@ JOBS = {
     "annotate": Annotate,
     "consistency": Consistency,
     "evaluate": Evaluate,
+    "face_ablation": FaceAblation,
     "face_lora": FaceLora,
     "face_pairs": FacePairs,
     "face_score": FaceScore,

@@ -13,7 +13,7 @@ from raypipe.miniature.portrait import landmarks
 from raypipe.miniature.scenes import render
 from raypipe.miniature.specs import sample_portrait, sample_scene
 
-COUNT = 24
+COUNT = 40
 
 
 def warped_eyes(picture, marks, rng):
