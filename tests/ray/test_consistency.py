@@ -229,7 +229,9 @@ def test_pictures_in_folders_score_as_where_they_were_made(undisturbed, models, 
             assert row["scs"] == pytest.approx(made[row["model"], row["prompt"]]["scs"], abs=1e-4)
 
 
+@pytest.mark.long
 def test_a_mistake_that_only_a_worker_can_see_is_one_line(models, tmp_path):
+    """As a full disk is, which is a worker's to see too: test_storage.py."""
     nothing = tiny.lora(tmp_path / "nothing", models["sdxl"], scale=0.0)
     tree = config(models, tmp_path / "run")
     tree["models"] = [tree["models"][2] | {"lora": {"id": str(nothing)}}]

@@ -1,11 +1,9 @@
 """The face LoRA's task: what it reads, what it minimises, and what comes out."""
 
 import json
-import signal
 import socket
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -369,20 +367,6 @@ def test_two_workers_give_the_weights_of_one(undisturbed, config):
     one, other = kept(settings).tensors, kept(undisturbed).tensors
     for name, tensor in one.items():
         assert torch.allclose(tensor, other[name], rtol=0, atol=2e-4), name
-
-
-def test_a_killed_process_goes_on_to_the_same_bits(undisturbed, config):
-    settings = config(**RANDOM)
-    command = [sys.executable, "tests/train_lora.py", settings.model_dump_json(), "0", "1", "0"]
-    process = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL)
-    while not state.steps(Folder(settings.output)):
-        assert process.poll() is None
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    trainer(settings).run()
-    for name, tensor in kept(settings).tensors.items():
-        assert torch.equal(tensor, kept(undisturbed).tensors[name]), name
 
 
 @pytest.fixture(scope="module")
