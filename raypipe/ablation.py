@@ -83,7 +83,7 @@ def make_plan(config: FaceAblation) -> Plan:
     encoded: dict[bool, str] = {}
     for variant, changed in config.variants.items():
         for seed in range(config.training_seeds):
-            output = f"{config.output}/loras/{variant}-{seed}"
+            output = f"{Folder(config.output).uri}/loras/{variant}-{seed}"
             overrides = [*changed, f"training.seed={seed}", f"output={output}"]
             train = load(config.train, overrides, FaceLora)
             first = encoded.setdefault(train.keeps, output)  # general pictures or none

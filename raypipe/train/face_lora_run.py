@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from raypipe.files import Folder
 from raypipe.lora_plan import LoraRun, TextPlan
 from raypipe.lora_settings import FaceLora
 from raypipe.models.lora_export import DIFFUSERS
@@ -75,8 +76,10 @@ def train(
 
 
 def _pinned(config: FaceLora) -> FaceLora:
-    """The config with hub models at the commits that the plan resolved."""
-    return config.model_copy(update={"model": pinned_model(config.model)})
+    """The config with hub models at the commits that the plan resolved, and paths as workers see
+    them."""
+    encoded = None if config.encoded is None else Folder(config.encoded).uri
+    return config.model_copy(update={"model": pinned_model(config.model), "encoded": encoded})
 
 
 def manifest(
