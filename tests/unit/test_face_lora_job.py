@@ -160,6 +160,13 @@ def test_pictures_that_another_run_has_encoded_are_used_if_they_are_the_same(con
         lora_plan.check_encoded(run.uri, with_general, its_texts, base)
 
 
+def test_workers_are_told_whole_paths(config):
+    from raypipe.train.face_lora_run import _pinned  # loads what the driver needs
+
+    assert _pinned(config()).encoded is None
+    assert _pinned(config(encoded="runs/other")).encoded == str(Path("runs/other").absolute())
+
+
 def test_pairs_that_another_family_painted_are_refused(config, inputs, tmp_path):
     painted = pair_runs.write(tmp_path / "painted", 6)
     manifest = {"config_hash": "x", "config": {"model": lora_runs.MINIATURE}}
