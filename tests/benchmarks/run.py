@@ -14,6 +14,7 @@ from typing import Any
 
 HERE = Path(__file__).parent
 OUTPUT = HERE.parents[1] / "build" / "bench.json"
+sys.path.insert(0, str(HERE.parents[1]))  # a package of site-packages is called `tests` too
 
 
 def main(chosen: list[str]) -> None:
