@@ -22,7 +22,7 @@ def face_lora(job: Job[FaceLora]) -> str:
     started = time.monotonic()
     directory = lora_plan.LoraRun(config.output)
     base = lora_plan.check_base(config)
-    lora_plan.check_identity(directory, base)
+    directory.check_model(base)
     check_targets(config.model, config.adapter.targets)
     lora_plan.check_inputs(config)
     pictures, texts, counts = lora_plan.plan(config)

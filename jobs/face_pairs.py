@@ -23,7 +23,7 @@ def face_pairs(job: Job[FacePairs]) -> str:
     started = time.monotonic()
     directory = pair_run.PairRun(config.output)
     made_by = pair_run.identity(config)
-    pair_run.check_identity(directory, made_by)
+    directory.check_model(made_by)
     pair_run.known_splits(config.splits.known)
     photos = pair_run.plan_photos(directory, config)
     if job.dry_run:

@@ -95,6 +95,14 @@ class RunDirectory:
         except OSError as error:
             raise UserError(f"output cannot be written: {self.uri}: {error}") from None
 
+    def check_model(self, found: dict[str, Any]) -> None:
+        """Refuse a model whose weights are not those that the run was begun with (model.json)."""
+        if json.loads(self.folder.read("model.json") or json.dumps(found)) != found:
+            raise UserError(
+                f"the weights of the model are not those that {self.uri} was begun with; choose "
+                "another output"
+            )
+
     def samples(self) -> pa.Table:
         """Every row of the plan, in order."""
         parts = [

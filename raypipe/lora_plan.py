@@ -96,15 +96,6 @@ def family(model: Model) -> str:
     return "SDXL" if is_xl else "Stable Diffusion 1.5"
 
 
-def check_identity(run: LoraRun, found: dict[str, Any]) -> None:
-    """Refuse a base whose weights are not those that the run was begun with."""
-    if json.loads(run.folder.read("model.json") or json.dumps(found)) != found:
-        raise UserError(
-            f"the weights of the base are not those that {run.uri} was begun with; choose another "
-            "output"
-        )
-
-
 def check_inputs(config: FaceLora) -> None:
     """UserError unless all inputs are finished runs, the pairs of one family with the base."""
     check_runs(config.pairs)
@@ -202,7 +193,7 @@ def check_encoded(uri: str, pictures: pa.Table, texts: pa.Table, base: dict[str,
                 f"encoded must name a run whose pictures are all encoded, but {uri} lacks "
                 f"{len(lacking)} files of them"
             )
-    check_identity(source, base)
+    source.check_model(base)
 
 
 def _in_batches(rows: list[dict[str, Any]], size: int) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from raypipe.config import JobConfig, Strict
 from raypipe.face_settings import Kind
 from raypipe.model_settings import Model, Sampler
-from raypipe.models.zoo import ZOO, fill_sampler
+from raypipe.models.zoo import ZOO, fill_config
 from raypipe.settings import Actors, Pool
 from raypipe.train.settings import Training
 
@@ -107,11 +107,7 @@ class FaceLora(JobConfig):
     @classmethod
     def _sampler_from_zoo(cls, value: Any) -> Any:
         """What a zoo model is sampled with goes below what the run's `sampler` sets."""
-        if not isinstance(value, dict) or not isinstance(value.get("model"), dict):
-            return value
-        run = value.get("sampler") or {}
-        set_by_run = run.model_fields_set if isinstance(run, Sampler) else set(run)
-        return {**value, "model": fill_sampler(value["model"], set_by_run)}
+        return fill_config(value)
 
     @model_validator(mode="after")
     def _model_can_be_trained(self) -> Self:

@@ -1,6 +1,5 @@
 """The face_pairs job between its recipe (jobs/face_pairs.py) and its parts: plans, splits, work."""
 
-import json
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -57,15 +56,6 @@ def identity(config: FacePairs) -> dict[str, Any]:
         )
     sampler = config.sampler_of_model.model_dump(mode="json")
     return {**model_identity(config.model), "sampler": sampler}
-
-
-def check_identity(run: PairRun, found: dict[str, Any]) -> None:
-    """Refuse a model whose weights are not those that the run was begun with."""
-    if json.loads(run.folder.read("model.json") or json.dumps(found)) != found:
-        raise UserError(
-            f"the weights of the model are not those that {run.uri} was begun with; choose "
-            "another output"
-        )
 
 
 def plan_photos(run: PairRun, config: FacePairs) -> pa.Table:

@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from raypipe.config import JobConfig, Strict, require_one
 from raypipe.detector_settings import Detector
 from raypipe.model_settings import Model, Sampler
-from raypipe.models.zoo import fill_sampler
+from raypipe.models.zoo import fill_config
 from raypipe.settings import Actors, Pool, Storage
 
 SPLITS = ("train", "validation", "test")
@@ -145,11 +145,7 @@ class FacePairs(JobConfig):
     @classmethod
     def _sampler_from_zoo(cls, value: Any) -> Any:
         """What a zoo model is sampled with goes below what the run's `sampler` sets."""
-        if not isinstance(value, dict) or not isinstance(value.get("model"), dict):
-            return value
-        run = value.get("sampler") or {}
-        set_by_run = run.model_fields_set if isinstance(run, Sampler) else set(run)
-        return {**value, "model": fill_sampler(value["model"], set_by_run)}
+        return fill_config(value)
 
     @field_validator("strengths", "seeds", "kinds")
     @classmethod

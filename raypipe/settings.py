@@ -12,7 +12,7 @@ from raypipe.config import JobConfig, Strict, require_one
 from raypipe.model_settings import Lora as Lora
 from raypipe.model_settings import Memory as Memory
 from raypipe.model_settings import Model, Sampler
-from raypipe.models.zoo import fill_sampler
+from raypipe.models.zoo import fill_sampler, keys_set
 
 
 class Images(Strict):
@@ -155,8 +155,7 @@ class Consistency(JobConfig):
         """What a zoo model is sampled with goes below what the run's `sampler` sets."""
         if not isinstance(value, dict) or not isinstance(value.get("models"), list | tuple):
             return value
-        run = value.get("sampler") or {}
-        set_by_run = run.model_fields_set if isinstance(run, Sampler) else set(run)
+        set_by_run = keys_set(value.get("sampler"))
         models = [
             fill_sampler(model, set_by_run) if isinstance(model, dict) else model
             for model in value["models"]

@@ -50,7 +50,7 @@ def begin(config: FacePairs) -> pair_run.PairRun:
     run = pair_run.PairRun(config.output)
     run.check(config)
     made_by = pair_run.identity(config)
-    pair_run.check_identity(run, made_by)
+    run.check_model(made_by)
     planned = pair_run.plan_photos(run, config)
     run.begin(config, model=made_by)
     if not run.next_part():

@@ -114,6 +114,20 @@ def fill_model(model: Mapping[str, Any]) -> dict[str, Any]:
     return {**keys, **own}
 
 
+def fill_config(value: Any) -> Any:
+    """A config with one `model`, below whose sampler keys, and the run's, go those of the zoo."""
+    if not isinstance(value, dict) or not isinstance(value.get("model"), dict):
+        return value
+    return {**value, "model": fill_sampler(value["model"], keys_set(value.get("sampler")))}
+
+
+def keys_set(sampler: Any) -> set[str]:
+    """Keys that a run's `sampler` sets; none where it is no section, which is refused later."""
+    if isinstance(sampler, Mapping):
+        return set(sampler)
+    return set(getattr(sampler, "model_fields_set", ()))
+
+
 def fill_sampler(model: Mapping[str, Any], set_by_run: set[str]) -> dict[str, Any]:
     """A config's model with the zoo's sampler keys that neither it nor the run has set."""
     entry = entry_of(model.get("id"))

@@ -11,7 +11,7 @@ from raypipe.files import Folder
 from raypipe.report import figures
 from raypipe.report.pictures import make_thumbnail
 from raypipe.report.sheet import Section, Sheet, Strip, Table
-from raypipe.report.words import UNDEFINED, count, number, p_phrase, p_value, percent, signed
+from raypipe.report.words import UNDEFINED, count, ends, number, p_phrase, p_value, percent, signed
 
 SHOWN = 8
 """Prompts whose pictures are shown side by side."""
@@ -85,7 +85,7 @@ def summary(results: dict[str, Any]) -> str:
     width = max(len(c["metric"]) for c in results["comparisons"])
     return "\n".join(
         f"{c['set']:<8} {c['metric']:<{width}}  {c['variant']} less {c['baseline']}: "
-        f"{signed(c['mean_change'], 3)}  {_interval(c)} ({p_phrase(c['p_adjusted'])})"
+        f"{signed(c['mean_change'], 3)}  {ends(c)} ({p_phrase(c['p_adjusted'])})"
         for c in results["comparisons"]
     )
 
@@ -124,7 +124,7 @@ def _changes(rows: Sequence[dict[str, Any]], level: str) -> Table:
             c["variant"],
             c["baseline"],
             signed(c["mean_change"], 3),
-            _interval(c),
+            ends(c),
             p_value(c["p_adjusted"]),
             UNDEFINED if c["win_rate"] is None else percent(c["win_rate"]),
             f"{c['prompts']:,}",
@@ -153,9 +153,3 @@ def _by_seed(results: dict[str, Any]) -> Table:
         cells.setdefault(key, {})[row["seed"]] = row["mean_change"]
     lines = [[*key, *(signed(values[seed], 3) for seed in seeds)] for key, values in cells.items()]
     return Table(["prompts", "metric", "variant", *(f"seed {seed}" for seed in seeds)], lines)
-
-
-def _interval(change: dict[str, Any]) -> str:
-    if change["low"] is None:
-        return UNDEFINED
-    return f"{number(change['low'], 3)} to {number(change['high'], 3)}"

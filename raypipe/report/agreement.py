@@ -4,7 +4,7 @@ from typing import Any
 
 from raypipe.report import figures
 from raypipe.report.sheet import Section, Sheet, Strip, Table
-from raypipe.report.words import UNDEFINED, count, number, p_value
+from raypipe.report.words import UNDEFINED, count, ends, number, p_value, share
 
 
 def sheet(results: dict[str, Any], shown: list[Strip]) -> Sheet:
@@ -70,7 +70,7 @@ def _sentences(results: dict[str, Any], level: str) -> list[str]:
             continue
         agreement = score["agreement"]
         found.append(
-            f"{score['name']} agrees with the majority on {_percent(agreement)} of "
+            f"{score['name']} agrees with the majority on {share(agreement)} of "
             f"{count(agreement['n'], 'decided question')} ({level} interval)."
         )
     alpha = results["reliability"]["krippendorff_alpha"]
@@ -97,7 +97,7 @@ def _agreement(results: dict[str, Any], level: str) -> list[Section]:
             s["name"],
             number(s["agreement"]["value"], 3),
             f"{s['agreement']['n']:,}",
-            *(_ends(s[key]) for key in ("clopper_pearson", "bootstrap", "over_people")),
+            *(ends(s[key]) for key in ("clopper_pearson", "bootstrap", "over_people")),
             f"{s['agreement']['ties']:,}",
             f"{s['without_score']:,}",
         ]
@@ -107,8 +107,7 @@ def _agreement(results: dict[str, Any], level: str) -> list[Section]:
     subsets = sorted({tag for s in results["scores"] for tag in s["by_subset"]})
     if len(subsets) > 1:
         lines = [
-            [tag, *(_percent(s["by_subset"].get(tag)) for s in results["scores"])]
-            for tag in subsets
+            [tag, *(share(s["by_subset"].get(tag)) for s in results["scores"])] for tag in subsets
         ]
         tables.append(Table(["questions", *(s["name"] for s in results["scores"])], lines))
     drawn = (
@@ -133,7 +132,7 @@ def _surer(score: dict[str, Any]) -> Table:
     rows = [
         [
             f"{number(part['smallest'])} to {number(part['largest'])}",
-            _percent(part["agreement"]),
+            share(part["agreement"]),
             f"{part['agreement']['n']:,}",
         ]
         for part in score["surer"]["bins"]
@@ -175,7 +174,7 @@ def _people(results: dict[str, Any], level: str) -> Section:
         [
             f"Krippendorff's alpha, {alpha['level']}",
             number(alpha["value"], 3),
-            _ends(alpha),
+            ends(alpha),
             alpha["reason"] or "",
         ],
         [
@@ -187,7 +186,7 @@ def _people(results: dict[str, Any], level: str) -> Section:
         [
             "the same answer when asked again",
             number(results["self_consistency"]["value"], 3),
-            _ends(results["self_consistency"]),
+            ends(results["self_consistency"]),
             results["self_consistency"]["reason"]
             or f"{count(results['self_consistency']['n'], 'repeat')}",
         ],
@@ -207,15 +206,15 @@ def _annotators(results: dict[str, Any]) -> Table:
             person["name"],
             f"{person['answers']:,}",
             f"{person['cannot_tell']:,}",
-            _percent(person["with_others"]),
+            share(person["with_others"]),
             *(
-                _percent(s["by_annotator"][person["name"]])
+                share(s["by_annotator"][person["name"]])
                 for s in results["scores"]
                 if "by_annotator" in s
             ),
-            _percent(person["self_consistency"]),
+            share(person["self_consistency"]),
             f"{person['checks']['right']} of {person['checks']['n']}",
-            _percent(person["first_side"]),
+            share(person["first_side"]),
             number(person["median_seconds"], 1),
         ]
         for person in results["annotators"]
@@ -245,22 +244,8 @@ def _plan(score: dict[str, Any]) -> Table:
     return Table(head, lines, score["name"])
 
 
-def _percent(found: dict[str, Any] | None) -> str:
-    if found is None or found["value"] is None:
-        return UNDEFINED
-    if found["low"] is None:
-        return f"{100 * found['value']:.1f} %"
-    return f"{100 * found['value']:.1f} % ({100 * found['low']:.1f} to {100 * found['high']:.1f})"
-
-
-def _ends(found: dict[str, Any]) -> str:
-    if found["low"] is None:
-        return UNDEFINED
-    return f"{number(found['low'], 3)} to {number(found['high'], 3)}"
-
-
 def _interval(found: dict[str, Any]) -> str:
     if found["value"] is None:
         return f"{UNDEFINED} ({found['reason']})"
-    ends = f" ({_ends(found)})" if found["low"] is not None else ""
-    return f"{number(found['value'])}{ends}"
+    told = f" ({ends(found)})" if found["low"] is not None else ""
+    return f"{number(found['value'])}{told}"

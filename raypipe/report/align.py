@@ -4,7 +4,7 @@ from typing import Any
 
 from raypipe.report import figures
 from raypipe.report.sheet import Section, Sheet, Table
-from raypipe.report.words import UNDEFINED, count, number, p_phrase, p_value, signed
+from raypipe.report.words import count, ends, number, p_phrase, p_value, share, signed
 
 
 def sheet(results: dict[str, Any]) -> Sheet:
@@ -54,7 +54,7 @@ def summary(results: dict[str, Any]) -> str:
     """The last lines that the job prints."""
     width = max(len(metric["name"]) for metric in results["metrics"])
     lines = [
-        f"{metric['name']:<{width}}  {_percent(metric['accuracy']):<24} "
+        f"{metric['name']:<{width}}  {share(metric['accuracy']):<24} "
         f"{count(metric['accuracy']['n'], 'pair')}, {count(metric['ties'], 'tie')}"
         for metric in results["metrics"]
     ]
@@ -65,7 +65,7 @@ def _sentences(results: dict[str, Any]) -> list[str]:
     first, *others = results["metrics"]
     sentences = [
         f"{first['title']} ({first['name']}) agrees most often with people, on "
-        f"{_percent(first['accuracy'])} of {count(first['accuracy']['n'], 'pair')}."
+        f"{share(first['accuracy'])} of {count(first['accuracy']['n'], 'pair')}."
     ]
     if others:
         second = others[0]
@@ -75,7 +75,7 @@ def _sentences(results: dict[str, Any]) -> list[str]:
             if c["a"] == first["name"] and c["b"] == second["name"]
         )
         sentences.append(
-            f"Next is {second['title']} ({second['name']}) with {_percent(second['accuracy'])} "
+            f"Next is {second['title']} ({second['name']}) with {share(second['accuracy'])} "
             f"({p_phrase(against['p_adjusted'])})."
         )
     return sentences
@@ -86,7 +86,7 @@ def _accuracies(results: dict[str, Any], level: str) -> Table:
         [
             metric["name"],
             number(metric["accuracy"]["value"], 3),
-            _ends(metric["accuracy"]),
+            ends(metric["accuracy"]),
             f"{metric['accuracy']['n']:,}",
             f"{metric['ties']:,}",
             f"{sum(metric['without_score'].values()):,}",
@@ -101,7 +101,7 @@ def _accuracies(results: dict[str, Any], level: str) -> Table:
 def _subsets(results: dict[str, Any]) -> Table:
     names = sorted({name for metric in results["metrics"] for name in metric["by_subset"]})
     rows = [
-        [metric["name"], *(_percent(metric["by_subset"].get(name)) for name in names)]
+        [metric["name"], *(share(metric["by_subset"].get(name)) for name in names)]
         for metric in results["metrics"]
     ]
     return Table(["metric", *names], rows)
@@ -112,7 +112,7 @@ def _comparisons(results: dict[str, Any], level: str) -> Table:
         [
             f"{c['a']} less {c['b']}",
             signed(c["difference"], 3),
-            _ends(c),
+            ends(c),
             p_value(c["p_adjusted"]),
             f"{c['n']:,}",
             c["method"] or c["reason"],
@@ -120,17 +120,3 @@ def _comparisons(results: dict[str, Any], level: str) -> Table:
         for c in results["comparisons"]
     ]
     return Table(["metrics", "difference", f"{level} interval", "p", "pairs", "test"], rows)
-
-
-def _percent(found: dict[str, Any] | None) -> str:
-    if found is None or found["value"] is None:
-        return UNDEFINED
-    if found["low"] is None:
-        return f"{100 * found['value']:.1f} %"
-    return f"{100 * found['value']:.1f} % ({100 * found['low']:.1f} to {100 * found['high']:.1f})"
-
-
-def _ends(found: dict[str, Any]) -> str:
-    if found["low"] is None:
-        return UNDEFINED
-    return f"{number(found['low'], 3)} to {number(found['high'], 3)}"

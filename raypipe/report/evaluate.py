@@ -11,7 +11,7 @@ from raypipe.evaluate_run import EvaluateRun
 from raypipe.evaluate_settings import SETS, Evaluate
 from raypipe.report.pictures import make_thumbnail
 from raypipe.report.sheet import Section, Sheet, Strip, Table
-from raypipe.report.words import UNDEFINED, count, number, p_phrase, p_value, percent, signed
+from raypipe.report.words import UNDEFINED, count, ends, number, p_phrase, p_value, percent, signed
 from raypipe.stages.evaluated import ReadPictures
 
 READS = {"picture": "picture", "face": "faces", "prompt": "pictures of a prompt", "set": "set"}
@@ -94,10 +94,10 @@ def summary(results: dict[str, Any]) -> str:
     lines = []
     for metric in results["metrics"]:
         for model in metric["models"]:
-            ends = _interval(model, 3)
+            interval = ends(model["interval"])
             lines.append(
                 f"{metric['name']:<{width}}  {model['model']:<12} {number(model['mean'], 3):>9}"
-                f"  {ends:<20} n = {model['n']:,}"
+                f"  {interval:<20} n = {model['n']:,}"
             )
     lines += [
         f"{change['metric']:<{width}}  {change['variant']} less {change['baseline']}: "
@@ -131,7 +131,7 @@ def _scores(results: dict[str, Any], level: str) -> Table:
             metric["name"],
             model["model"],
             number(model["mean"], 3),
-            _interval(model, 3),
+            ends(model["interval"]),
             number(model["sd"], 3),
             f"{model['n']:,}",
             f"{sum(model['quarantined'].values()):,}",
@@ -149,7 +149,7 @@ def _changes(results: dict[str, Any], level: str) -> Table:
             change["metric"],
             change["variant"],
             signed(change["mean_change"], 3),
-            _interval({"interval": change}, 3),
+            ends(change),
             p_value(change["p_adjusted"]),
             UNDEFINED if change["win_rate"] is None else percent(change["win_rate"]),
             f"{change['prompts']:,}",
@@ -172,11 +172,6 @@ def _metrics(results: dict[str, Any]) -> Table:
         for metric in results["metrics"]
     ]
     return Table(["name", "metric", "better", "range", "reads", "source"], rows)
-
-
-def _interval(model: dict[str, Any], digits: int) -> str:
-    low, high = model["interval"]["low"], model["interval"]["high"]
-    return UNDEFINED if low is None else f"{number(low, digits)} to {number(high, digits)}"
 
 
 def _bound(value: float | None, sign: str) -> str:

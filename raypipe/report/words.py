@@ -51,6 +51,30 @@ def percent(share: float) -> str:
     return f"{100 * share:.0f} %" if share >= 0.005 else "< 1 %"
 
 
+def ends(found: Mapping[str, Any]) -> str:
+    """The ends of an interval.
+
+    >>> ends({"low": -0.25, "high": 1.0}), ends({"low": None, "high": None})
+    ('−0.250 to 1.000', '–')
+    """
+    if found["low"] is None:
+        return UNDEFINED
+    return f"{number(found['low'], 3)} to {number(found['high'], 3)}"
+
+
+def share(found: Mapping[str, Any] | None) -> str:
+    """A share with its interval, in percent.
+
+    >>> share({"value": 0.841, "low": 0.768, "high": 0.893})
+    '84.1 % (76.8 to 89.3)'
+    """
+    if found is None or found["value"] is None:
+        return UNDEFINED
+    if found["low"] is None:
+        return f"{100 * found['value']:.1f} %"
+    return f"{100 * found['value']:.1f} % ({100 * found['low']:.1f} to {100 * found['high']:.1f})"
+
+
 def count(n: int, noun: str) -> str:
     """`1 prompt`, `1,000 prompts`."""
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"

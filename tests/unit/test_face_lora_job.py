@@ -132,11 +132,11 @@ def test_a_base_whose_weights_changed_is_refused(config):
     settings = config()
     run = lora_plan.LoraRun(settings.output)
     base = lora_plan.check_base(settings)
-    lora_plan.check_identity(run, base)
+    run.check_model(base)
     run.begin(settings, model=base)
-    lora_plan.check_identity(run, base)
-    with pytest.raises(UserError, match="the weights of the base are not those"):
-        lora_plan.check_identity(run, base | {"weights": "other"})
+    run.check_model(base)
+    with pytest.raises(UserError, match="the weights of the model are not those"):
+        run.check_model(base | {"weights": "other"})
 
 
 def test_pictures_that_another_run_has_encoded_are_used_if_they_are_the_same(config):
@@ -153,7 +153,7 @@ def test_pictures_that_another_run_has_encoded_are_used_if_they_are_the_same(con
     for batch in (*run.samples()["batch_id"].to_pylist(), *texts["batch_id"].to_pylist()):
         run.folder.write(f"data/{batch}.arrow", b"")
     lora_plan.check_encoded(run.uri, pictures, texts, base)
-    with pytest.raises(UserError, match="the weights of the base are not those"):
+    with pytest.raises(UserError, match="the weights of the model are not those"):
         lora_plan.check_encoded(run.uri, pictures, texts, base | {"weights": "other"})
     with_general, its_texts, _ = lora_plan.plan(config())
     with pytest.raises(UserError, match="with the same pairs, general pictures and texts"):

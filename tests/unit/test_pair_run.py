@@ -147,9 +147,9 @@ def test_a_run_goes_on_with_the_photos_it_was_begun_with(looked, photos):
 def test_other_weights_are_refused(looked):
     run, config = looked
     found = pair_run.identity(config)
-    pair_run.check_identity(run, found)
+    run.check_model(found)
     with pytest.raises(UserError, match="the weights of the model are not those"):
-        pair_run.check_identity(run, {**found, "weights": "sha256:other"})
+        run.check_model({**found, "weights": "sha256:other"})
 
 
 @pytest.mark.parametrize(
