@@ -21,6 +21,7 @@ sys.path.insert(0, str(ROOT))  # the annotators are those of the tests
 
 from tests import study_runs  # noqa: E402
 from tests.annotators import Serving, all_work, questions  # noqa: E402
+from tests.benchmarks.ratios import row  # noqa: E402
 
 QUESTIONS = int(os.environ.get("RAYPIPE_BENCH_QUESTIONS", "5000"))
 PEOPLE = int(os.environ.get("RAYPIPE_BENCH_ANNOTATORS", "50"))
@@ -59,21 +60,12 @@ def run() -> list[dict[str, Any]]:
     p95 = float(np.quantile(waits, 0.95))
     rate = len(given) / took
     return [
-        _row(f"{name}: lost or doubled", lost + doubled, goal="0"),
-        _row(
+        row(f"{name}: lost or doubled", lost + doubled, "0"),
+        row(
             f"{name}: 95 % of waits for the next question at most, s (median, longest)",
-            p95,
-            float(np.median(waits)),
-            float(np.max(waits)),
-            goal="<= 0.2",
+            [float(np.median(waits)), p95, float(np.max(waits))],
+            "<= 0.2",
         ),
-        _row(f"{name}: answers a second", rate, goal="none"),
-        _row(f"{QUESTIONS} questions made, s", made, goal="none"),
+        row(f"{name}: answers a second", rate, "none"),
+        row(f"{QUESTIONS} questions made, s", made, "none"),
     ]
-
-
-def _row(
-    name: str, value: float, low: float | None = None, high: float | None = None, *, goal: str
-) -> dict[str, Any]:
-    ends = {"low": value if low is None else low, "high": value if high is None else high}
-    return {"name": name, "ratio": value, **ends, "goal": goal}

@@ -26,6 +26,7 @@ from raypipe.models.node import model_on_node
 from raypipe.train.face_lora import CRITERION, Batch, FaceLoraTask
 from raypipe.train.loop import STEPS, Trainer
 from tests import lora_runs, pair_runs
+from tests.benchmarks.ratios import one_thread, row
 
 N_STEPS, REPETITIONS = 12, 3
 CAPTION = "a portrait of a smiling woman with dark skin and curly blonde hair in a purple shirt"
@@ -56,16 +57,11 @@ class PlainTask(FaceLoraTask):
 
 
 def run() -> list[dict[str, Any]]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            pairs = pair_runs.write(folder / "pairs", 48)
-            general = lora_runs.write_general(folder / "general", 40)
-            return [_encoded_once(folder, pairs, general), _two_workers(folder, pairs, general)]
-    finally:
-        torch.set_num_threads(threads)
+    with one_thread(), tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        pairs = pair_runs.write(folder / "pairs", 48)
+        general = lora_runs.write_general(folder / "general", 40)
+        return [_encoded_once(folder, pairs, general), _two_workers(folder, pairs, general)]
 
 
 def _config(pairs: Path, general: Path, output: Path, encoded: Path | None) -> FaceLora:
@@ -95,7 +91,7 @@ def _encoded_once(folder: Path, pairs: Path, general: Path) -> dict[str, Any]:
             seconds.append(_step_seconds(config))
         ratios.append(seconds[1] / seconds[0])
     name = "face LoRA, steps/s with pictures and texts encoded once over encoded in every step"
-    return _row(name, ratios, ">= 1.5")
+    return row(name, ratios, ">= 1.5")
 
 
 def _two_workers(folder: Path, pairs: Path, general: Path) -> dict[str, Any]:
@@ -107,7 +103,7 @@ def _two_workers(folder: Path, pairs: Path, general: Path) -> dict[str, Any]:
             _train_in(config, world)
             seconds.append(_step_seconds(config))
         ratios.append(seconds[0] / seconds[1])
-    return _row("face LoRA, steps/s of two workers of one thread over one", ratios, ">= 1.6")
+    return row("face LoRA, steps/s of two workers of one thread over one", ratios, ">= 1.6")
 
 
 def _train_in(config: FaceLora, world: int) -> None:
@@ -124,8 +120,3 @@ def _step_seconds(config: FaceLora) -> float:
     """Median time of a step, without the first, which is slower."""
     lines = (Folder(config.output).read(STEPS) or b"").decode().splitlines()
     return statistics.median(json.loads(line)["seconds"] for line in lines[1:])
-
-
-def _row(name: str, ratios: list[float], goal: str) -> dict[str, Any]:
-    ratio = statistics.median(ratios)
-    return {"name": name, "ratio": ratio, "low": min(ratios), "high": max(ratios), "goal": goal}

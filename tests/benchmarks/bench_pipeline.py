@@ -6,7 +6,6 @@ the times at which its files appear, from the first batch to the last (steady st
 """
 
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -15,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+from tests.benchmarks.ratios import row
 
 ROOT = Path(__file__).parents[2]
 BATCH, BATCHES, REPETITIONS = 16, 12, 3
@@ -46,8 +47,8 @@ def run() -> list[dict[str, Any]]:
             pairs.append(_pipeline_rate(Path(folder), index) / bare)
         again = [_again_s(Path(folder)) for _ in range(REPETITIONS)]
     return [
-        _row("pipeline's images/s over a bare diffusers loop's, one generator", pairs, ">= 0.90"),
-        _row("finished run asked for again, seconds", again, "<= 3"),
+        row("pipeline's images/s over a bare diffusers loop's, one generator", pairs, ">= 0.90"),
+        row("finished run asked for again, seconds", again, "<= 3"),
     ]
 
 
@@ -94,13 +95,3 @@ def _config(folder: Path, index: int) -> Path:
 def _job(config: Path) -> None:
     command = [sys.executable, "jobs/consistency.py", str(config)]
     subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, check=True)
-
-
-def _row(name: str, values: list[float], goal: str) -> dict[str, Any]:
-    middle = statistics.median(values)
-    return {"name": name, "ratio": middle, "low": min(values), "high": max(values), "goal": goal}
-
-
-if __name__ == "__main__":
-    for row in run():
-        print(row)

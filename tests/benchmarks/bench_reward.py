@@ -8,9 +8,7 @@ for gradients.
 """
 
 import os
-import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,6 +26,7 @@ from raypipe.models.reward_keys import Geometry
 from raypipe.models.reward_scores import LoadedReward, load_reward
 from raypipe.models.upstream import interpreter
 from raypipe.reward_settings import Reward, RewardFacts
+from tests.benchmarks.ratios import one_thread, row, speedups
 
 BATCH, REPETITIONS = 8, 5
 TOLERANCES = {"float32": 1e-4, "bfloat16": 0.03}
@@ -38,14 +37,9 @@ Score = Callable[[list[Image.Image], list[str]], np.ndarray]
 
 def run() -> list[dict[str, Any]]:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # of upstream's process
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            _write(Path(folder))
-            return [_compare(folder, precision) for precision in TOLERANCES]
-    finally:
-        torch.set_num_threads(threads)
+    with one_thread(), tempfile.TemporaryDirectory() as folder:
+        _write(Path(folder))
+        return [_compare(folder, precision) for precision in TOLERANCES]
 
 
 def _compare(folder: str, precision: str) -> dict[str, Any]:
@@ -66,14 +60,9 @@ def _compare(folder: str, precision: str) -> dict[str, Any]:
     expected, got = theirs(images, texts), port.score(images, texts)
     off, most = np.abs(got - expected).max(), TOLERANCES[precision]
     assert off < most < np.ptp(expected) / 10, f"they must agree, but differ by {off}"
-    ratios = []
-    for _ in range(REPETITIONS):
-        theirs_s = _seconds(lambda: theirs(images, texts))
-        ratios.append(theirs_s / _seconds(lambda: port.score(images, texts)))
+    ratios = speedups(lambda: port.score(images, texts), lambda: theirs(images, texts), REPETITIONS)
     name = f"reward at full size on a CPU, {precision} in batches of {BATCH} over {other}"
-    low, high = min(ratios), max(ratios)
-    ratio = statistics.median(ratios)
-    return {"name": name, "ratio": ratio, "low": low, "high": high, "goal": GOAL}
+    return row(name, ratios, GOAL)
 
 
 def _one_by_one(port: LoadedReward) -> Score:
@@ -104,14 +93,3 @@ def _write(folder: Path) -> None:
         if isinstance(layer, torch.nn.Linear):
             torch.nn.init.normal_(layer.weight, std=layer.in_features**-0.5)
     save_reward(folder, network, tokenizer, RewardFacts(kind="image_reward"))
-
-
-def _seconds(action: Callable[[], Any]) -> float:
-    started = time.perf_counter()
-    action()
-    return time.perf_counter() - started
-
-
-if __name__ == "__main__":
-    for row in run():
-        print("{name}: {ratio:.2f} ({low:.2f} to {high:.2f}), goal {goal}".format(**row))

@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 import yaml
 
+from tests.benchmarks.ratios import row
+
 ROOT = Path(__file__).parents[2]
 SLOTS = int(os.environ.get("RAYPIPE_BENCH_SLOTS", "16"))
 SAMPLES = int(os.environ.get("RAYPIPE_BENCH_SAMPLES", "20000"))
@@ -30,12 +32,12 @@ def run() -> list[dict[str, Any]]:
     sizes = f"{SAMPLES:,} samples over {SAMPLES // 10:,}"
     of_images = many["store_mib"] * 2**20 / (many["image_bytes"] * BATCH)
     return [
-        _row(f"busy share of {SLOTS} slots while all could be", many["steady"], ">= 0.95"),
-        _row(f"busy share of {SLOTS} slots, first to last batch", many["whole"], ">= 0.5"),
-        _row(f"peak memory of the driver, {sizes}", many["mib"] / few["mib"], "<= 1.10"),
-        _row(f"peak MiB of the driver at {SAMPLES:,}", many["mib"], "<= 1024"),
-        _row("CPU seconds of the driver for 10⁵ samples", many["cpu_s"] * 1e5 / SAMPLES, "<= 600"),
-        _row("batches of pictures in the object store at its fullest", of_images, "<= 500"),
+        row(f"busy share of {SLOTS} slots while all could be", many["steady"], ">= 0.95"),
+        row(f"busy share of {SLOTS} slots, first to last batch", many["whole"], ">= 0.5"),
+        row(f"peak memory of the driver, {sizes}", many["mib"] / few["mib"], "<= 1.10"),
+        row(f"peak MiB of the driver at {SAMPLES:,}", many["mib"], "<= 1024"),
+        row("CPU seconds of the driver for 10⁵ samples", many["cpu_s"] * 1e5 / SAMPLES, "<= 600"),
+        row("batches of pictures in the object store at its fullest", of_images, "<= 500"),
     ]
 
 
@@ -121,12 +123,3 @@ def _config(folder: Path, n_samples: int) -> Path:
     file = folder / "config.yaml"
     file.write_text(yaml.safe_dump(tree))
     return file
-
-
-def _row(name: str, value: float, goal: str) -> dict[str, Any]:
-    return {"name": name, "ratio": value, "low": value, "high": value, "goal": goal}
-
-
-if __name__ == "__main__":
-    for row in run():
-        print(row)

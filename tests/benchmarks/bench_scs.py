@@ -1,11 +1,9 @@
 """Speed of the semantic consistency score: against the paper's loop, and in the prompts.
 
-`python tests/benchmarks/bench_scs.py` prints the rows. Run it with OMP_NUM_THREADS=1: both sides
-are meant to use one thread. Pairs of measurements are interleaved, so that a busy machine slows
+Both sides use one thread. Pairs of measurements are interleaved, so that a busy machine slows
 both sides; the figures are ratios: median, lowest and highest of the repetitions.
 """
 
-import statistics
 import time
 from collections.abc import Callable
 from itertools import combinations
@@ -15,6 +13,7 @@ import numpy as np
 import torch
 
 from raypipe.core.consistency import semantic_consistency_score
+from tests.benchmarks.ratios import one_thread, row
 
 PROMPTS, IMAGES, DIM = 1000, 20, 512
 REPETITIONS = 5
@@ -33,12 +32,8 @@ def paper_loop(e_PND: torch.Tensor) -> list[float]:
 
 
 def run() -> list[dict[str, Any]]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         return [_speedup(), _linearity()]
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _speedup() -> dict[str, Any]:
@@ -49,7 +44,7 @@ def _speedup() -> dict[str, Any]:
         loop_s, theirs = _best_of(lambda: paper_loop(torch.from_numpy(e_PND)), 1)
         assert np.abs(ours - theirs).max() < 1e-4, "the two sides must agree"
         ratios.append(loop_s / ours_s)
-    return _row(
+    return row(
         "SCS, 1,000 prompts × 20 × 512: times faster than the paper's loop", ratios, ">= 150"
     )
 
@@ -61,7 +56,7 @@ def _linearity() -> dict[str, Any]:
         few_s, _ = _best_of(lambda: semantic_consistency_score(few), 3)
         many_s, _ = _best_of(lambda: semantic_consistency_score(many), 3)
         ratios.append(many_s / few_s)
-    return _row("SCS, time for 4,000 prompts over time for 1,000", ratios, "<= 4.4")
+    return row("SCS, time for 4,000 prompts over time for 1,000", ratios, "<= 4.4")
 
 
 def _embeddings(prompts: int) -> np.ndarray[Any, np.dtype[np.float32]]:
@@ -77,13 +72,3 @@ def _best_of(function: Callable[[], Any], times: int) -> tuple[float, Any]:
         value = function()
         seconds.append(time.perf_counter() - start)
     return min(seconds), value
-
-
-def _row(name: str, ratios: list[float], goal: str) -> dict[str, Any]:
-    middle = statistics.median(ratios)
-    return {"name": name, "ratio": middle, "low": min(ratios), "high": max(ratios), "goal": goal}
-
-
-if __name__ == "__main__":
-    for row in run():
-        print("{name}: {ratio:.1f} ({low:.1f} to {high:.1f}), goal {goal}".format(**row))

@@ -21,6 +21,7 @@ from raypipe.core import ids
 from raypipe.run import Run
 from raypipe.settings import Encoder
 from raypipe.stages.embed import file_name
+from tests.benchmarks.ratios import row
 
 SEEDS, DIM, PROMPTS_A_FILE = 20, 512, 10
 FEW = 1_000
@@ -46,8 +47,8 @@ def run() -> list[dict[str, Any]]:
         few, many = (_measure(Path(folder) / str(n), n) for n in (FEW, MANY))
     growth = (many["seconds"] / MANY) / (few["seconds"] / FEW)
     return [
-        _row(f"scoring a run, time a prompt at {MANY:,} over {FEW:,}", growth, "<= 1.2"),
-        _row(f"scoring a run, peak GB of the driver at {MANY:,} × 20 × 512", many["gb"], "<= 2"),
+        row(f"scoring a run, time a prompt at {MANY:,} over {FEW:,}", growth, "<= 1.2"),
+        row(f"scoring a run, peak GB of the driver at {MANY:,} × 20 × 512", many["gb"], "<= 2"),
     ]
 
 
@@ -102,12 +103,3 @@ def _write(run: Run, prompts: int) -> None:
         table = pa.table(embeddings, schema=schema.embeddings(DIM))
         run.write_table(file_name(ENCODER, batch_id), table)
     run.add_samples(pa.concat_tables(plan), 0)
-
-
-def _row(name: str, value: float, goal: str) -> dict[str, Any]:
-    return {"name": name, "ratio": value, "low": value, "high": value, "goal": goal}
-
-
-if __name__ == "__main__":
-    for row in run():
-        print(row)

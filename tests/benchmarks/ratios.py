@@ -1,0 +1,46 @@
+"""What every benchmark needs: rows of the table, and two sides timed in turn."""
+
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+Action = Callable[[], Any]
+
+
+def row(name: str, values: float | Sequence[float], goal: str) -> dict[str, Any]:
+    """One line of the table: the median of the repetitions, the lowest and the highest."""
+    given = [values] if isinstance(values, int | float) else list(values)
+    middle = statistics.median(given)
+    return {"name": name, "ratio": middle, "low": min(given), "high": max(given), "goal": goal}
+
+
+def seconds(action: Action) -> float:
+    """Wall time of one call."""
+    started = time.perf_counter()
+    action()
+    return time.perf_counter() - started
+
+
+def speedups(ours: Action, theirs: Action, repetitions: int) -> list[float]:
+    """How many times faster `ours` is, by repetition; the sides take turns, after one warm-up each.
+
+    Neighbours in time meet the same noise of the machine, so each ratio is of neighbours.
+    """
+    ours()
+    theirs()
+    return [seconds(theirs) / seconds(ours) for _ in range(repetitions)]
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """PyTorch on one thread meanwhile."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
