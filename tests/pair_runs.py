@@ -31,7 +31,17 @@ def bad_face(picture_HWC: np.ndarray, number: int) -> np.ndarray:
     return paste(picture_HWC, turned_HWC, box_mask(BOX, (64, 64)))
 
 
-def pair(photo_id: str, number: int, picture_HWC: np.ndarray, **changes) -> dict:
+def box_of(scale: int) -> list[float]:
+    """The face's box in a picture of 64 × `scale` pixels."""
+    return [scale * end for end in BOX]
+
+
+def enlarged(picture_HWC: np.ndarray, scale: int) -> np.ndarray:
+    """Every pixel as a square of `scale` × `scale`."""
+    return picture_HWC.repeat(scale, axis=0).repeat(scale, axis=1)
+
+
+def pair(photo_id: str, number: int, picture_HWC: np.ndarray, scale: int = 1, **changes) -> dict:
     """A row of schema.PAIRS; every fifth pair is of the kind `roundtrip`."""
     roundtrip = number % 5 == 0
     row = {
@@ -39,7 +49,7 @@ def pair(photo_id: str, number: int, picture_HWC: np.ndarray, **changes) -> dict
         "photo_id": photo_id,
         "split": SPLITS[number % len(SPLITS)],
         "face": 0,
-        "box": BOX,
+        "box": box_of(scale),
         "caption": "a person",
         "kind": "roundtrip" if roundtrip else "photo",
         "strength": 0.8,
@@ -47,8 +57,8 @@ def pair(photo_id: str, number: int, picture_HWC: np.ndarray, **changes) -> dict
         "feather": 0.0,
         "seed": 0,
         "tags": ["strength 0.8", "small" if number % 2 else "large"],
-        "good": png(picture_HWC) if roundtrip else None,
-        "bad": png(bad_face(picture_HWC, number)),
+        "good": png(enlarged(picture_HWC, scale)) if roundtrip else None,
+        "bad": png(enlarged(bad_face(picture_HWC, number), scale)),
         "change": 12.0,
         "status": schema.OK,
         "reason": None,
@@ -56,8 +66,15 @@ def pair(photo_id: str, number: int, picture_HWC: np.ndarray, **changes) -> dict
     return row | changes
 
 
-def write(folder: Path, count: int = 48, first: int = 0, finished: bool = True, **changes) -> Path:
-    """A run of `count` photos with one pair each, in files of sixteen photos."""
+def write(
+    folder: Path,
+    count: int = 48,
+    first: int = 0,
+    finished: bool = True,
+    scale: int = 1,
+    **changes,
+) -> Path:
+    """A run of `count` photos with one pair each, in files of sixteen; 64 × `scale` pixels wide."""
     specs = photo_specs(count, faceless=0.0, first=first)
     photos, pairs = [], []
     for number, spec in enumerate(specs):
@@ -68,16 +85,16 @@ def write(folder: Path, count: int = 48, first: int = 0, finished: bool = True, 
                 "photo_id": photo_id,
                 "source": f"{photo_id}.png",
                 "caption": "a person",
-                "image": png(picture_HWC),
-                "width": 64,
-                "height": 64,
+                "image": png(enlarged(picture_HWC, scale)),
+                "width": 64 * scale,
+                "height": 64 * scale,
                 "hash": [number, 0, 0, 0],
-                "faces": [{"box": BOX, "confidence": None, "neighbours": 9}],
+                "faces": [{"box": box_of(scale), "confidence": None, "neighbours": 9}],
                 "status": schema.OK,
                 "reason": None,
             }
         )
-        pairs.append(pair(photo_id, number, picture_HWC, **changes))
+        pairs.append(pair(photo_id, number, picture_HWC, scale, **changes))
     for start in range(0, count, 16):
         name = f"0000-{start // 16:08d}.parquet"
         for kind, rows, columns in (

@@ -4,6 +4,7 @@ import json
 import socket
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -309,29 +310,28 @@ def kept(settings, step=8):
     return state.read(Folder(settings.output), step)
 
 
-def test_a_training_that_is_broken_off_goes_on_to_the_same_bits(undisturbed, config):
-    settings = config(**RANDOM)
-
-    class BrokenOff(FaceLoraTask):
-        left = 2 * 5  # micro-batches: in the sixth step
-
-        def losses(self, batch):
-            self.left -= 1
-            if self.left < 0:
-                raise KeyboardInterrupt
-            return super().losses(batch)
-
-    with pytest.raises(KeyboardInterrupt):
-        trainer(settings, BrokenOff(settings, settings.output, "cpu")).run()
-    assert max(state.steps(Folder(settings.output))) == 4
-    trainer(settings).run()
-    one, other = kept(settings).tensors, kept(undisturbed).tensors
+def test_a_training_that_is_killed_three_times_goes_on_to_the_same_bits(config):
+    steps = {"training": {"ema": 0.8, "steps": 24, "checkpoint_every": 3}}
+    disturbed, alone = (config(name, **RANDOM | steps) for name in ("killed", "alone"))
+    trainer(alone).run()
+    folder = Folder(disturbed.output)
+    command = [sys.executable, "tests/train_lora.py", disturbed.model_dump_json(), "0", "1", "0"]
+    for _ in range(3):
+        there = state.steps(folder)
+        process = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL)
+        while state.steps(folder) == there:
+            assert process.poll() is None
+            time.sleep(0.005)
+        process.kill()
+        process.wait()
+    assert max(state.steps(folder)) < 24
+    trainer(disturbed).run()
+    one, other = kept(disturbed, 24).tensors, kept(alone, 24).tensors
     assert one.keys() == other.keys()
     assert any(name.startswith("average/") for name in one)
     for name, tensor in one.items():
         assert torch.equal(tensor, other[name]), name
-    folders = [Folder(s.output) for s in (settings, undisturbed)]
-    assert read_log(folders[0], VALIDATIONS) == read_log(folders[1], VALIDATIONS)
+    assert read_log(folder, VALIDATIONS) == read_log(Folder(alone.output), VALIDATIONS)
 
 
 def test_the_average_is_that_of_the_weights(config):
