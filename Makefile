@@ -7,10 +7,12 @@ INSTALLED := $(VENV)/.installed
 UPSTREAM := .venv-imagereward
 
 # One thread a process (threads that outnumber cores slow torch tenfold), and a malloc that keeps
-# its memory (page faults cost a third of the time otherwise).
+# its memory. All three, or none: with either of the first two alone glibc stops raising the third,
+# maps every tensor anew, and a third of the time goes to page faults (docs/performance.md).
 export OMP_NUM_THREADS ?= 1
 export MALLOC_TRIM_THRESHOLD_ ?= 4294967296
 export MALLOC_TOP_PAD_ ?= 268435456
+export MALLOC_MMAP_THRESHOLD_ ?= 4294967296
 
 .PHONY: demo faces ablation test check bench chaos clean install format env-imagereward
 
