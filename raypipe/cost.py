@@ -1,7 +1,6 @@
 """What a run will cost, from measured rates. A setting that was not measured has no estimate."""
 
 import math
-import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -81,9 +80,10 @@ def seconds(rows: Sequence[Rate], steps: int | None) -> tuple[float, float]:
     """(seconds a picture, seconds of loading) at `steps`, from rows that differ in their steps.
 
     As measured at these steps; else on the line through the rows, or, from a single one, in
-    proportion to the steps.
+    proportion to the steps. Of loading the longest, since a model that is not its actor's first
+    finds the libraries loaded.
     """
-    loading = statistics.fmean(row.loading for row in rows)
+    loading = max(row.loading for row in rows)
     for row in rows:
         if row.steps == steps:
             return row.seconds, loading

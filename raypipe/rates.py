@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, Self
 
 import pyarrow.parquet as pq
 import yaml
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from raypipe.config import Strict, load
 from raypipe.errors import UserError
@@ -74,7 +74,8 @@ class Rates(Strict):
 
     dollars_per_hour: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
     """By device: of one GPU, or of one core of a CPU."""
-    rates: tuple[Rate, ...] = ()
+    rates: Annotated[tuple[Rate, ...], BeforeValidator(lambda rows: rows or ())] = ()
+    """May be empty, for rows to be appended."""
 
 
 def read_rates(config: Consistency) -> Rates:

@@ -106,7 +106,7 @@ def test_pools_share_the_time_and_each_actor_loads(ask):
 
 def test_steps_are_read_off_the_line_through_those_measured(ask):
     rows = [rate(steps=10, seconds=0.3), rate(steps=20, seconds=0.5, loading=5)]
-    assert seconds(rows, 20) == (0.5, 4)
+    assert seconds(rows, 20) == (0.5, 5)
     assert seconds(rows, 40)[0] == pytest.approx(0.9)  # 0.1 and 0.02 a step
     assert seconds(rows[1:], 40)[0] == pytest.approx(1.0)
     config = ask(sampler={"steps": 40, "width": 64, "height": 64})
@@ -183,6 +183,11 @@ def test_the_table_changes_neither_pictures_nor_what_is_finished(ask):
     run = write(ask(), 0.5)
     run.check(ask(rates="mine.yaml"))
     assert run.is_finished(ask(rates="mine.yaml"))
+
+
+def test_the_table_that_comes_along_is_valid(ask, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert isinstance(read_rates(ask()), Rates)
 
 
 def test_only_the_default_table_may_be_absent(ask, tmp_path, monkeypatch):
