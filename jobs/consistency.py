@@ -16,8 +16,9 @@ def consistency(job: Job[Consistency]) -> str:
         return config.output
     output.check(config)
 
-    from raypipe import study
+    from raypipe import cost, study
     from raypipe.plan import batches, make_plan
+    from raypipe.rates import read_rates
     from raypipe.report import page, terminal
     from raypipe.stages import fill, score
 
@@ -29,6 +30,7 @@ def consistency(job: Job[Consistency]) -> str:
     output.check_encoders(plan.encoders)
     if job.dry_run:
         tell(study.describe(config, plan, len(new)))
+        tell(cost.describe(config, read_rates(config), cost.missing(output, config, new)))
         return config.output
 
     output.begin(config, encoders=plan.encoders)

@@ -198,7 +198,7 @@ def write_table(folder: Folder, name: str, table: pa.Table) -> None:
 
 def config_hash(config: JobConfig) -> str:
     """Hash of what a config asks for, and of the lists in files that it names."""
-    tree = config.model_dump(mode="json", exclude={"pools", "output"})
+    tree = config.model_dump(mode="json", exclude={"pools", "output", "rates"})
     for key in config.lists:
         if isinstance(tree[key], str):
             tree[key] = _file_hash(tree[key], key)

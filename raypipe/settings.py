@@ -124,7 +124,7 @@ class Consistency(JobConfig):
     """jobs/consistency.py: which model is more consistent?"""
 
     extendable = frozenset({"models", "prompts", "seeds", "comparisons", "encoder"})
-    free = JobConfig.free | {"prompt_column"}
+    free = JobConfig.free | {"prompt_column", "rates"}
     lists = ("prompts", "seeds")
 
     models: tuple[Model, ...] = ()
@@ -148,6 +148,8 @@ class Consistency(JobConfig):
     statistics: Statistics = Statistics()
     pools: Pools = Pools()
     report: Report = Report()
+    rates: str = "configs/rates.yaml"
+    """Measured rates (raypipe/rates.py), from which --dry-run says what a run will cost."""
 
     @model_validator(mode="before")
     @classmethod

@@ -45,15 +45,16 @@ class Worker:
         self._step = step
         self._is_last = is_last
         self._monitor = monitor
+        started = time.monotonic()
         with self._telling():
             self._stage = step.make()
+        self._loading_s = time.monotonic() - started
         self._name = uuid.uuid4().hex[:8]
         threading.Thread(target=self._beat, daemon=True).start()
         node = ray.get_runtime_context().get_node_id()
         log.event("worker_started", step=step.name, worker=self._name, node=node)
 
     def __call__(self, row: pa.Table) -> pa.Table:
-        started = time.monotonic()
         batch_id = row["batch_id"][0].as_py()
         step = self._step
         attempt = ray.get(self._monitor.begin.remote(step.name, batch_id))
@@ -69,8 +70,8 @@ class Worker:
         for column in new.column_names:
             samples = samples.append_column(new.schema.field(column), new[column])
         if step.file:
-            seconds = f"{time.monotonic() - started:.3f}"
-            kept = step.keep(samples).replace_schema_metadata({SECONDS: seconds})
+            seconds, self._loading_s = self._stage.device.taken() + self._loading_s, 0.0
+            kept = step.keep(samples).replace_schema_metadata({SECONDS: f"{seconds:.4f}"})
             with self._telling():
                 write_table(Folder(step.uri), step.file.format(batch_id=batch_id), kept)
         failed = _log_quarantined(step.name, new, samples)

@@ -43,7 +43,7 @@ class Survey:
     devices: dict[str, list[str]]
     """Kinds of device that made a model's pictures."""
     device_seconds: float
-    """Time that actors spent on making or reading the pictures, over all sessions of the run."""
+    """For which making or reading the pictures held devices, loading included, in all sessions."""
 
 
 @dataclass(frozen=True)

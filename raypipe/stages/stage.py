@@ -21,9 +21,10 @@ import pyarrow as pa
 
 from raypipe.settings import Actors
 
-SECONDS = b"raypipe.seconds"
-"""Key in a file's metadata: seconds that an actor spent on the batch. No column, since a run that
-was resumed must hold the same rows as one that was not."""
+SECONDS = b"raypipe.device_seconds"
+"""Key in a file's metadata: seconds that the batch held its actor's device; the first batch of an
+actor also carries what it took to load. No column, since a run that was resumed must hold the same
+rows as one that was not."""
 
 
 class Device:
@@ -32,20 +33,29 @@ class Device:
     >>> device = Device()
     >>> with device:
     ...     pass
-    >>> 0 <= device.seconds < 1
+    >>> 0 <= device.taken() <= device.seconds < 1
     True
+    >>> device.taken()
+    0.0
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._since: float | None = None
         self._seconds = 0.0
+        self._of_thread = threading.local()
 
     @property
     def seconds(self) -> float:
         """Seconds that it was held, up to now."""
         since = self._since
         return self._seconds + (time.monotonic() - since if since is not None else 0.0)
+
+    def taken(self) -> float:
+        """Seconds that the calling thread held it since it last asked: those of its one call."""
+        seconds: float = getattr(self._of_thread, "seconds", 0.0)
+        self._of_thread.seconds = 0.0
+        return seconds
 
     def __enter__(self) -> None:
         self._lock.acquire()
@@ -58,7 +68,9 @@ class Device:
         traceback: TracebackType | None,
     ) -> None:
         assert self._since is not None
-        self._seconds, self._since = self._seconds + time.monotonic() - self._since, None
+        held = time.monotonic() - self._since
+        self._seconds, self._since = self._seconds + held, None
+        self._of_thread.seconds = getattr(self._of_thread, "seconds", 0.0) + held
         self._lock.release()
 
 

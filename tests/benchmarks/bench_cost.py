@@ -1,0 +1,80 @@
+"""What a run was to cost, over what it took: rates of one small run foretell another one.
+
+The first run makes pictures of `miniature/sdxl` at two numbers of steps; the second has other
+prompts, seeds and steps, between the two.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import yaml
+
+from raypipe.config import load
+from raypipe.cost import estimate
+from raypipe.rates import Rates, measure
+from raypipe.run import Run
+from raypipe.settings import Consistency
+from raypipe.stages.stage import SECONDS
+from tests.benchmarks.ratios import row
+
+ROOT = Path(__file__).parents[2]
+BATCH = 16
+
+
+def run() -> list[dict[str, Any]]:
+    with tempfile.TemporaryDirectory() as folder:
+        measured = _config(Path(folder) / "rates", prompts=6, seeds=16, steps=(8, 24))
+        asked = _config(Path(folder) / "asked", prompts=8, seeds=24, steps=(16,))
+        _job(measured)
+        rates = Rates(rates=tuple(measure(Run(str(measured.with_suffix(""))))))
+        config = load(asked, (), Consistency)
+        foretold = estimate(config, rates, {"sdxl16": (8 * 24, 8 * 24)}, "cpu")
+        assert not foretold.unknown
+        _job(asked)
+        took = _held_s(asked.with_suffix(""))
+    return [
+        row(f"{step}: device seconds foretold over taken", foretold.held_s[step] / took[step], goal)
+        for step, goal in (("generate", "0.8 to 1.2"), ("embed", "0.8 to 1.2"))
+    ]
+
+
+def _held_s(output: Path) -> Counter[str]:
+    """Seconds by step, added up over a run's files."""
+    held: Counter[str] = Counter()
+    for step, name in (("generate", "images"), ("embed", "embeddings")):
+        for path in (output / name).iterdir():
+            held[step] += float((pq.read_schema(path).metadata or {})[SECONDS])
+    return held
+
+
+def _config(output: Path, prompts: int, seeds: int, steps: tuple[int, ...]) -> Path:
+    tree = {
+        "models": [
+            {"name": f"sdxl{n}", "id": "miniature/sdxl", "sampler": {"steps": n}} for n in steps
+        ],
+        "prompts": [f"a portrait of a woman, number {i}" for i in range(prompts)],
+        "seeds": seeds,
+        "sampler": {"guidance": 7.5, "width": 64, "height": 64},
+        "encoder": {"id": "miniature/clip"},
+        "pools": {
+            "generate": {"cpus_per_actor": 1, "batch_size": BATCH},
+            "embed": {"cpus_per_actor": 0.5},
+        },
+        "statistics": {"resamples": 99},
+        "output": str(output),
+    }
+    file = output.with_suffix(".yaml")
+    file.write_text(yaml.safe_dump(tree))
+    return file
+
+
+def _job(config: Path) -> None:
+    command = [sys.executable, "jobs/consistency.py", str(config)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=True)
