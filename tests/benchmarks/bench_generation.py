@@ -34,7 +34,7 @@ PROMPTS = [
     "a yellow house on a hill",
 ]
 SEEDS, ALONE, REPETITIONS = 8, 4, 5
-PIECE = 4
+PIECE = 8
 """Pictures whose activations fit a core's own cache, as `memory.batch` can say."""
 SAMPLER = Sampler(steps=20, guidance=7.5, width=64, height=64)
 MODELS = {"sdxl": ">= 2.5", "pixart": ">= 2.5", "sd15": ">= 2.5"}

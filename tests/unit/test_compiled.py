@@ -38,6 +38,7 @@ def small(tmp_path_factory):
     return str(path)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which(COMPILER) is None, reason=f"needs a C++ compiler, {COMPILER}")
 def test_pictures_are_the_same_and_a_partial_batch_compiles_nothing(small):
     plain = Generator(Model(name="m", id=small), SAMPLER, "cpu")(PROMPTS, SEEDS).images_BHWC
