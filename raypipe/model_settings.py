@@ -1,6 +1,6 @@
 """The section of a config that describes one model, and how it is sampled."""
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -8,6 +8,15 @@ from raypipe.config import Strict, near_miss
 from raypipe.models.zoo import fill_model
 
 Scalar = bool | int | float | str | None
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+def _is_none(value: Any) -> bool:
+    return value is None
+
+
+def _is_false(value: bool) -> bool:
+    return not value
 
 
 class Lora(Strict):
@@ -34,6 +43,20 @@ class Sampler(Strict):
     """Pixels."""
     negative_prompt: str | None = None
     """None is each pipeline's own default; for SDXL that is not the same as an empty text."""
+    guidance_interval: tuple[Share, Share] | None = Field(None, exclude_if=_is_none)
+    """Guide from this share of the steps to before that one, and let the prompt alone do the rest:
+    faster, other pictures (docs/performance.md). None guides in every step."""
+
+    @model_validator(mode="after")
+    def _interval_has_guidance(self) -> Self:
+        if self.guidance_interval is None:
+            return self
+        low, high = self.guidance_interval
+        if low >= high:
+            raise ValueError(f"guidance_interval must be low < high, got [{low:g}, {high:g}]")
+        if self.guidance <= 1:
+            raise ValueError(f"guidance_interval needs guidance above 1, got {self.guidance:g}")
+        return self
 
 
 class Memory(Strict):
@@ -86,15 +109,18 @@ class Model(Strict):
     lora: Lora | None = None
     prompt_suffix: str = ""
     """Appended to every prompt for this model; prompts are paired without it."""
-    sampler: dict[str, Scalar] = Field(default_factory=dict)
+    sampler: dict[str, Scalar | tuple[Share, Share]] = Field(default_factory=dict)
     """Keys of `sampler` that differ for this model."""
     options: dict[str, Scalar] = Field(default_factory=dict)
     """More arguments of the pipeline's call."""
     memory: Memory = Memory()
+    compile: bool = Field(False, exclude_if=_is_false)
+    """Compile the denoiser (torch.compile) when a worker first uses it: minutes, and on a CPU a C++
+    compiler, against faster steps. Pictures differ by rounding."""
 
     @field_validator("sampler")
     @classmethod
-    def _known_sampler_keys(cls, value: dict[str, Scalar]) -> dict[str, Scalar]:
+    def _known_sampler_keys(cls, value: dict[str, Any]) -> dict[str, Any]:
         for key in value:
             if key not in Sampler.model_fields:
                 raise ValueError(f"unknown key {key}{near_miss(key, list(Sampler.model_fields))}")
@@ -105,6 +131,12 @@ class Model(Strict):
     @classmethod
     def _from_zoo(cls, value: Any) -> Any:
         return fill_model(value) if isinstance(value, dict) else value
+
+    @model_validator(mode="after")
+    def _compiled_is_on_its_device(self) -> Self:
+        if self.compile and self.memory.offload != "none":
+            raise ValueError(f"compile takes no memory.offload, got {self.memory.offload}")
+        return self
 
     @model_validator(mode="after")
     def _single_file_has_a_config(self) -> Self:

@@ -175,6 +175,8 @@ class FacePairs(JobConfig):
                 "the model sees a square, so sampler.width and sampler.height must be equal, got "
                 f"{sampler.width}×{sampler.height}"
             )
+        if sampler.guidance_interval is not None:
+            raise ValueError("inpainting guides in every step: it takes no guidance_interval")
         idle = [s for s in self.strengths if int(sampler.steps * s) < 1]
         if idle:
             raise ValueError(

@@ -186,6 +186,8 @@ class Consistency(JobConfig):
                 f"memory.offload needs a GPU (pools.generate.gpus_per_actor), got none for "
                 f"{', '.join(offloaded)}"
             )
+        for model in self.models:
+            self.sampler_of(model)  # keys of a model may not go with those of the run
         for pair in self.comparisons or ():
             unknown = [name for name in pair if self.models and name not in names]
             if unknown or pair[0] == pair[1]:

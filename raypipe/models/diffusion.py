@@ -1,17 +1,22 @@
 """Any diffusers text-to-image pipeline: loaded once, text encoded once a prompt, noise by seed."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
+from raypipe.errors import UserError
+from raypipe.models.compiled import compile_denoiser, denoiser_of
 from raypipe.models.families import ENCODED, FIXED_OPTIONS, TEXT_OPTIONS
+from raypipe.models.guidance_interval import guided_within
 from raypipe.models.loading import load_pipeline, place
 from raypipe.models.lora import load_lora
 from raypipe.models.memory import Pieces
 from raypipe.models.text import PromptEncoder, truncated
+from raypipe.models.text_once import text_projected_once
 from raypipe.settings import Model, Sampler
 
 Text = Mapping[str, torch.Tensor]
@@ -41,11 +46,19 @@ class Generator:
         self._lora = load_lora(self._pipe, model)
         place(self._pipe, model, device)
         self._pipe.set_progress_bar_config(disable=True)
+        self._is_known = type(self._pipe).__name__ in ENCODED
+        if sampler.guidance_interval is not None and not self._is_known:
+            raise UserError(
+                "sampler.guidance_interval needs a pipeline that guides with two halves of a batch "
+                f"({', '.join(ENCODED)}), got {type(self._pipe).__name__} (model {model.name})"
+            )
         self.device_kind = torch.cuda.get_device_name() if device == "cuda" else device
+        self._is_to_be_compiled = self._is_compiled = model.compile
+        self._batch = 0
         self._options = {**FIXED_OPTIONS.get(type(self._pipe).__name__, {}), **model.options}
         self._prompts: PromptEncoder | None = None
         if encodes_text:
-            if type(self._pipe).__name__ in ENCODED:
+            if self._is_known:
                 self._prompts = PromptEncoder(self._pipe, model, sampler, device)
             self._check_lora_acts({"prompt": "a picture"})
         batch = model.memory.batch
@@ -69,11 +82,20 @@ class Generator:
         """
         if texts is not None:
             self._check_lora_acts(self._batched(texts[:1]))
+        if self._is_to_be_compiled:  # after the check, which is of another size
+            compile_denoiser(self._pipe, self._device)
+            self._is_to_be_compiled = False
+        self._batch = max(self._batch, len(seeds))
 
         def forward(piece: slice, steps: int = self._sampler.steps) -> Generated:
+            rows = range(len(seeds))[piece]
+            filled = self._filled(rows)
             if texts is None:
-                return self._make(self._text(prompts[piece]), seeds[piece], steps)
-            return self._make(self._batched(texts[piece]), seeds[piece], steps)
+                text = self._text([prompts[row] for row in filled])
+            else:
+                text = self._batched([texts[row] for row in filled])
+            made = self._make(text, [seeds[row] for row in filled], steps)
+            return Generated(made.images_BHWC[: len(rows)], made.nsfw[: len(rows)])
 
         if self._is_to_be_tried:
             self._pieces(len(seeds), lambda piece: forward(piece, steps=1))
@@ -84,8 +106,18 @@ class Generator:
             [flag for one in made for flag in one.nsfw],
         )
 
+    def _filled(self, rows: range) -> list[int]:
+        """Rows to make; a compiled denoiser gets as many as before, by repetition of the last."""
+        size = min(self._batch, self._pieces.size or self._batch) if self._is_compiled else 0
+        return [*rows, *[rows[-1]] * (size - len(rows))]
+
     def _make(self, text: dict[str, Any], seeds: list[int], steps: int) -> Generated:
-        with torch.inference_mode():
+        interval = self._sampler.guidance_interval
+        with torch.inference_mode(), ExitStack() as meanwhile:
+            if interval is not None:
+                meanwhile.enter_context(guided_within(self._pipe, interval))
+            if self._is_known and not self._is_compiled:  # which sees no way around a layer
+                meanwhile.enter_context(text_projected_once(denoiser_of(self._pipe)))
             output = self._pipe(
                 **text,
                 generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],

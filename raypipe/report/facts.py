@@ -74,6 +74,8 @@ def _sampler(sampler: Mapping[str, Any]) -> str:
         parts.append(count(sampler["steps"], "step"))
     if "guidance" in sampler:
         parts.append(f"guidance {sampler['guidance']}")
+    if sampler.get("guidance_interval"):
+        parts.append("within {:g} to {:g} of the steps".format(*sampler["guidance_interval"]))
     if "width" in sampler and "height" in sampler:
         parts.append(f"{sampler['width']} × {sampler['height']} px")
     if sampler.get("negative_prompt"):
