@@ -22,10 +22,7 @@ from raypipe.errors import UserError
 from raypipe.files import Folder
 from raypipe.stages import log
 from raypipe.stages.monitor import BEAT_S
-from raypipe.stages.stage import SECONDS, Part, Step, check_output, pack, unpack
-
-CALLS = 2
-"""Calls of a stage that overlap in one actor."""
+from raypipe.stages.stage import CALLS, SECONDS, Part, Step, check_output, pack, unpack
 
 TRIES = 3
 """Times that a worker tries a batch whose stage raised something unexpected."""

@@ -1,6 +1,7 @@
 """Stage: pictures to unit-length vectors, and how well each picture fits its prompt."""
 
 import re
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -9,7 +10,10 @@ import pyarrow.compute as pc
 from raypipe import schema
 from raypipe.settings import Encoder, Pool
 from raypipe.stages.images import decode
-from raypipe.stages.stage import Device
+from raypipe.stages.stage import Device, threads
+
+if TYPE_CHECKING:
+    import torch
 
 
 class Embed:
@@ -27,6 +31,7 @@ class Embed:
         self.drops = ("image",) if is_last else ()
         self._columns = columns(config)
         self.device = Device()
+        self._threads = threads(pool)
         self._encoder = LoadedEncoder(
             encoder_on_node(config), "cuda" if pool.gpus_per_actor else "cpu"
         )
@@ -36,7 +41,8 @@ class Embed:
         vectors: list[np.ndarray | None] = [None] * len(batch)
         scores: list[float | None] = [None] * len(batch)
         if usable:
-            pixels = [self._encoder.preprocess(decode(batch["image"][i].as_py())) for i in usable]
+            pictures = [batch["image"][i].as_py() for i in usable]
+            pixels = list(self._threads.map(self._read, pictures))
             prompts = batch["prompt"].to_pylist()
             with self.device:
                 embeddings_BD = self._encoder.images(pixels)
@@ -52,6 +58,10 @@ class Embed:
                 clip_score: pa.array(scores, pa.float32()),
             }
         )
+
+    def _read(self, data: bytes) -> "torch.Tensor":
+        """An encoded picture as the encoder reads it."""
+        return self._encoder.preprocess(decode(data))
 
 
 def stored_embeddings(config: Encoder, samples: pa.Table) -> pa.Table:

@@ -15,7 +15,7 @@ from raypipe.metrics.faces import aggregate
 from raypipe.metrics.settings import MetricSettings, OfFaces
 from raypipe.settings import Actors
 from raypipe.stages.images import decode
-from raypipe.stages.stage import Device
+from raypipe.stages.stage import Device, threads
 
 NO_PROMPT, NO_FACE, NOT_FINITE = "no prompt", "no face", "the score is not a finite number"
 
@@ -32,6 +32,7 @@ class Measure:
         device = "cuda" if pool.gpus_per_actor else "cpu"
         self.drops = ("image",) if is_last else ()
         self.device = Device()
+        self._threads = threads(pool)
         self._config, self._facts = config, registry.facts_of(config)
         self._type = pa.struct(list(schema.measured(self._facts.reads)))
         self._metric = registry.load(config, device)
@@ -47,7 +48,7 @@ class Measure:
             if row["status"] == schema.OK and self._facts.reads_prompt and not row["prompt"]:
                 row |= {"status": schema.QUARANTINED, "reason": NO_PROMPT}
         usable = [row for row in rows if row["status"] == schema.OK]
-        pictures = [decode(row["image"]) for row in usable]
+        pictures = list(self._threads.map(decode, [row["image"] for row in usable]))
         if self._facts.reads == "face":
             found = self._of_faces(pictures, [row["box"] for row in usable])
         elif self._facts.reads in ("set", "prompt"):

@@ -13,6 +13,7 @@ name with the same rows: nothing can be lost or doubled.
 import threading
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol
@@ -20,6 +21,9 @@ from typing import Protocol
 import pyarrow as pa
 
 from raypipe.settings import Actors
+
+CALLS = 2
+"""Calls of a stage that overlap in one actor."""
 
 SECONDS = b"raypipe.device_seconds"
 """Key in a file's metadata: seconds that the batch held its actor's device; the first batch of an
@@ -72,6 +76,15 @@ class Device:
         self._seconds, self._since = self._seconds + held, None
         self._of_thread.seconds = getattr(self._of_thread, "seconds", 0.0) + held
         self._lock.release()
+
+
+def threads(pool: Actors) -> ThreadPoolExecutor:
+    """Threads for what is done to each picture by itself, in an actor whose calls share them.
+
+    As many as the actor has CPUs, and one for each call at least: an embedder on a GPU asks for one
+    CPU, and waits for pictures to be decoded.
+    """
+    return ThreadPoolExecutor(max(CALLS, int(pool.cpus_per_actor)))
 
 
 class Stage(Protocol):

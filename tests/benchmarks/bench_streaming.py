@@ -1,4 +1,4 @@
-"""Scoring from a run directory: time and peak memory of the driver as the prompts grow.
+"""Scoring from a run directory: time and peak memory of the driver as the prompts grow, and bytes.
 
 Writes runs of random embeddings (20 seeds × 512 dimensions), then scores each in a fresh process,
 as the job does. RAYPIPE_BENCH_PROMPTS=100000 makes the larger run the size of the promise (4 GB of
@@ -21,7 +21,7 @@ from raypipe.core import ids
 from raypipe.run import Run
 from raypipe.settings import Encoder
 from raypipe.stages.embed import file_name
-from tests.benchmarks.ratios import row
+from tests.benchmarks.ratios import read_rate, row
 
 SEEDS, DIM, PROMPTS_A_FILE = 20, 512, 10
 FEW = 1_000
@@ -46,9 +46,11 @@ def run() -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         few, many = (_measure(Path(folder) / str(n), n) for n in (FEW, MANY))
     growth = (many["seconds"] / MANY) / (few["seconds"] / FEW)
+    percent = 100 * MANY * SEEDS * DIM * 4 / many["seconds"] / read_rate()
     return [
         row(f"scoring a run, time a prompt at {MANY:,} over {FEW:,}", growth, "<= 1.2"),
         row(f"scoring a run, peak GB of the driver at {MANY:,} × 20 × 512", many["gb"], "<= 2"),
+        row("scoring a run, per cent of the bytes a second that memory gives", percent, ">= 0.5"),
     ]
 
 

@@ -35,6 +35,13 @@ def speedups(ours: Action, theirs: Action, repetitions: int) -> list[float]:
     return [seconds(theirs) / seconds(ours) for _ in range(repetitions)]
 
 
+def read_rate() -> float:
+    """Bytes a second that one thread reads from memory: the sum of what no cache holds."""
+    values = torch.ones(2**27)  # 512 MiB
+    with one_thread():
+        return values.nbytes / min(seconds(values.sum) for _ in range(5))
+
+
 @contextmanager
 def one_thread() -> Iterator[None]:
     """PyTorch on one thread meanwhile."""
