@@ -21,6 +21,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from raypipe.config import Strict, load
 from raypipe.errors import UserError
 from raypipe.job import tell
+from raypipe.model_settings import Sampler
 from raypipe.run import Run
 from raypipe.settings import Consistency, Pool
 from raypipe.stages.embed import file_name
@@ -47,8 +48,9 @@ class Setting(Strict):
     width: int | None = None
     height: int | None = None
     scheduler: str | None = None
-    guided: bool | None = None
-    """Whether guidance is above 1, which doubles the batch inside the network."""
+    guided: float | None = Field(None, ge=0, le=1)
+    """Share of the steps in which guidance doubles the batch inside the network."""
+    compiled: bool | None = None
     lora: bool | None = None
     offload: str | None = None
     steps: int | None = Field(None, ge=1)
@@ -161,12 +163,20 @@ def settings_of(config: Consistency, name: str, kind: str) -> list[Setting | Non
         width=sampler.width,
         height=sampler.height,
         scheduler=sampler.scheduler,
-        guided=sampler.guidance > 1,
+        guided=_guided(sampler),
+        compiled=model.compile,
         lora=model.lora is not None,
         offload=model.memory.offload,
         steps=sampler.steps,
     )
     return [make, *embed]
+
+
+def _guided(sampler: Sampler) -> float:
+    if sampler.guidance <= 1:
+        return 0.0
+    low, high = sampler.guidance_interval or (0.0, 1.0)
+    return high - low
 
 
 def _place(pool: Pool, kind: str) -> dict[str, Any]:
