@@ -34,9 +34,9 @@ def describe(plan: Plan) -> str:
 def side_by_side(plan: Plan) -> list[Strip]:
     """The same picture of a few face prompts by the base and by the first LoRA of each variant."""
     folder = Folder(plan.pictures["faces"].output)
-    names = [BASE, *(t.name for t in plan.trainings if t.seed == 0)]
+    names = {BASE: BASE} | {t.name: t.variant for t in plan.trainings if t.seed == 0}
     chosen: dict[str, dict[str, bytes]] = {}
-    wanted = pads.field("model").isin(names) & (pads.field("seed") == 0)
+    wanted = pads.field("model").isin(list(names)) & (pads.field("seed") == 0)
     for name in folder.names("images"):
         table = pq.read_table(folder.open(f"images/{name}"), filters=wanted)
         for row in table.select(["model", "prompt", "image"]).to_pylist():
@@ -44,7 +44,11 @@ def side_by_side(plan: Plan) -> list[Strip]:
                 chosen.setdefault(row["prompt"], {})[row["model"]] = row["image"]
     complete = [(p, made) for p, made in sorted(chosen.items()) if len(made) == len(names)]
     return [
-        Strip(prompt, [(make_thumbnail(made[name], SIDE), name) for name in names])
+        Strip(
+            prompt,
+            [(make_thumbnail(made[name], SIDE), told) for name, told in names.items()],
+            large=True,
+        )
         for prompt, made in complete[:SHOWN]
     ]
 
