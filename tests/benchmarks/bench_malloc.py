@@ -6,13 +6,12 @@ a process of its own, on one thread, in turn.
 """
 
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks.ratios import row
+from tests.benchmarks.ratios import makes_environment, row
 
 ROOT = Path(__file__).parents[2]
 REPETITIONS = 3
@@ -32,8 +31,7 @@ print(sorted(seconds)[len(seconds) // 2])
 
 
 def run() -> list[dict[str, Any]]:
-    makefile = (ROOT / "Makefile").read_text()
-    ours = dict(re.findall(r"^export (MALLOC_\w+) \?= (\d+)$", makefile, re.MULTILINE))
+    ours = makes_environment()
     two = {key: value for key, value in ours.items() if "MMAP" not in key}
     assert len(ours) == len(two) + 1
     sides: dict[str, list[float]] = {"the defaults": [], "two settings without the third": []}

@@ -1,9 +1,11 @@
 """What every benchmark needs: rows of the table, and two sides timed in turn."""
 
+import re
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -40,6 +42,12 @@ def read_rate() -> float:
     values = torch.ones(2**27)  # 512 MiB
     with one_thread():
         return values.nbytes / min(seconds(values.sum) for _ in range(5))
+
+
+def makes_environment() -> dict[str, str]:
+    """What the Makefile sets for every command."""
+    makefile = (Path(__file__).parents[2] / "Makefile").read_text()
+    return dict(re.findall(r"^export (\w+) \?= (\S+)$", makefile, re.MULTILINE))
 
 
 @contextmanager

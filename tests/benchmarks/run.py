@@ -1,7 +1,7 @@
 """`make bench`: every benchmark as ratios measured in one run, as a table and build/bench.json.
 
 Each bench_*.py beside this file has `run() -> [{name, ratio, low, high, goal}]`. Names on the
-command line choose some: `python tests/benchmarks/run.py scs`.
+command line choose some, `python tests/benchmarks/run.py scs`; the others' figures are kept.
 """
 
 import importlib.util
@@ -23,13 +23,15 @@ def main(chosen: list[str]) -> None:
     if chosen:
         files = [HERE / f"bench_{name}.py" for name in chosen]
     machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
-    rows = []
+    rows = {}
+    if chosen and OUTPUT.exists():
+        rows = {row["name"]: row for row in json.loads(OUTPUT.read_text())}
+    OUTPUT.parent.mkdir(exist_ok=True)
     for file in files:
         for row in _load(file).run():
-            rows.append({**row, "machine": machine})
+            rows[row["name"]] = {**row, "machine": machine}
             print(_line(row), flush=True)
-    OUTPUT.parent.mkdir(exist_ok=True)
-    OUTPUT.write_text(json.dumps(rows, indent=1, ensure_ascii=False))
+        OUTPUT.write_text(json.dumps(list(rows.values()), indent=1, ensure_ascii=False))
     print(OUTPUT)
 
 
