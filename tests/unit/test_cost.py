@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from raypipe import schema
+from raypipe.config import load
 from raypipe.cost import describe, estimate, missing, seconds
 from raypipe.directory import config_hash
 from raypipe.errors import UserError
@@ -244,3 +245,10 @@ def test_the_commands_of_a_stranger(ask, tmp_path):
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     heavy = "import sys, raypipe.cost; assert not {'torch', 'ray', 'scipy'} & set(sys.modules)"
     assert call("-c", heavy).returncode == 0
+
+
+def test_the_demo_has_rates(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    config = load("configs/consistency/miniature.yaml", (), Consistency)
+    lacks = {model.name: (96, 96) for model in config.models}
+    assert not estimate(config, read_rates(config), lacks, "cpu").unknown
