@@ -12,6 +12,10 @@ from raypipe.errors import UserError
 SIGNS = ("out of memory", "can't allocate memory", "bad_alloc", "_STATUS_ALLOC_FAILED")
 """What a RuntimeError says where PyTorch has no type for it: CPU, cuBLAS and cuDNN allocators."""
 
+UNCLEAR = "could not create a primitive"
+"""What oneDNN says when the host's memory is full, but also of what it cannot compute: only fewer
+pictures tell which."""
+
 R = TypeVar("R")
 
 log = logging.getLogger("raypipe")
@@ -57,7 +61,7 @@ def _unless_out_of_memory(forward: Callable[[slice], R], piece: slice) -> R | No
     try:
         return forward(piece)
     except (RuntimeError, MemoryError) as error:  # torch.OutOfMemoryError is a RuntimeError
-        if is_out_of_memory(error):
+        if is_out_of_memory(error) or (piece.stop - piece.start > 1 and UNCLEAR in str(error)):
             return None
         raise
 

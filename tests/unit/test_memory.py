@@ -128,6 +128,19 @@ def test_other_errors_are_not_taken_for_a_full_memory():
         Pieces("what")(4, forward)
 
 
+def test_what_onednn_says_of_a_full_memory_is_tried_with_fewer_and_no_more_than_that():
+    def forward(piece):
+        if piece.stop - piece.start > most:
+            raise RuntimeError("could not create a primitive")
+        return list(range(8))[piece]
+
+    most = 2
+    assert [item for piece in Pieces("what")(8, forward) for item in piece] == list(range(8))
+    most = 0
+    with pytest.raises(RuntimeError, match="could not create a primitive"):
+        Pieces("what")(8, forward)
+
+
 def test_a_real_allocation_that_fails_is_known():
     with pytest.raises(RuntimeError) as caught:
         torch.empty(1 << 60, dtype=torch.uint8)
