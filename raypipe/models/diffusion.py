@@ -87,7 +87,10 @@ class Generator:
             self._is_to_be_compiled = False
         self._batch = max(self._batch, len(seeds))
 
-        def forward(piece: slice, steps: int = self._sampler.steps) -> Generated:
+        images_BHWC: np.ndarray | None = None
+
+        def forward(piece: slice, steps: int = self._sampler.steps) -> list[bool]:
+            nonlocal images_BHWC
             rows = range(len(seeds))[piece]
             filled = self._filled(rows)
             if texts is None:
@@ -95,16 +98,17 @@ class Generator:
             else:
                 text = self._batched([texts[row] for row in filled])
             made = self._make(text, [seeds[row] for row in filled], steps)
-            return Generated(made.images_BHWC[: len(rows)], made.nsfw[: len(rows)])
+            if images_BHWC is None:  # one array for all pieces, while there still is memory
+                images_BHWC = np.empty((len(seeds), *made.images_BHWC.shape[1:]), np.float32)
+            images_BHWC[piece] = made.images_BHWC[: len(rows)]
+            return made.nsfw[: len(rows)]
 
         if self._is_to_be_tried:
             self._pieces(len(seeds), lambda piece: forward(piece, steps=1))
             self._is_to_be_tried = False
-        made = self._pieces(len(seeds), forward)
-        return Generated(
-            np.concatenate([one.images_BHWC for one in made]),
-            [flag for one in made for flag in one.nsfw],
-        )
+        nsfw = [flag for flags in self._pieces(len(seeds), forward) for flag in flags]
+        assert images_BHWC is not None
+        return Generated(images_BHWC, nsfw)
 
     def _filled(self, rows: range) -> list[int]:
         """Rows to make; a compiled denoiser gets as many as before, by repetition of the last."""

@@ -48,7 +48,7 @@ def test_pictures_are_the_same_and_a_partial_batch_compiles_nothing(small):
     with torch.compiler.set_stance("fail_on_recompile"):
         last = compiled(PROMPTS[1:2], SEEDS[1:2])
     assert len(last.images_BHWC) == len(last.nsfw) == 1
-    assert np.abs(last.images_BHWC[0] - made[1]).max() < 1e-6  # memory may lie otherwise aligned
+    assert np.abs(last.images_BHWC[0] - made[1]).max() < 1e-4  # memory may lie otherwise aligned
 
 
 def test_after_a_halving_a_batch_is_filled_to_what_fits(small, monkeypatch):

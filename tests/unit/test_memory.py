@@ -161,7 +161,7 @@ generator = Generator(Model(name="m", id=sys.argv[1]), sampler, "cpu")
 prompts, seeds = ["a red ball"] * 16, list(range(16))
 alone = np.concatenate([generator(prompts[:1], [seed]).images_BHWC for seed in seeds[:2]])
 used = 1024 * int(next(l for l in open("/proc/self/status") if l.startswith("VmSize")).split()[1])
-resource.setrlimit(resource.RLIMIT_AS, (used + (64 << 20), resource.RLIM_INFINITY))
+resource.setrlimit(resource.RLIMIT_AS, (used + (96 << 20), resource.RLIM_INFINITY))
 made = generator(prompts, seeds).images_BHWC
 resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY,) * 2)
 assert generator._pieces.size in (1, 2, 4, 8), generator._pieces.size
