@@ -25,6 +25,7 @@ def face_lora(job: Job[FaceLora]) -> str:
     directory.check_model(base)
     check_targets(config.model, config.adapter.targets)
     lora_plan.check_inputs(config)
+    lora_plan.check_samples(config)
     pictures, texts, counts = lora_plan.plan(config)
     if job.dry_run:
         tell(lora_plan.describe(config, counts))

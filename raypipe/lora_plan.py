@@ -19,7 +19,7 @@ from raypipe.files import Folder
 from raypipe.lora_settings import FaceLora
 from raypipe.settings import Model
 from raypipe.train.pairs import check_runs
-from raypipe.weights import model_identity, pipeline_index
+from raypipe.weights import locate, model_identity, pipeline_index
 
 KINDS = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
 """Pipelines whose UNet is trained."""
@@ -121,6 +121,29 @@ def check_inputs(config: FaceLora) -> None:
         if folder.read("manifest.json") is None or not folder.names("images"):
             raise UserError(
                 f"general must name a finished run of jobs/consistency.py, got {config.general}"
+            )
+
+
+def check_samples(config: FaceLora) -> None:
+    """UserError for a prompt of `samples` that the base's text encoder would cut off.
+
+    A base in a bucket is not looked into: its files come to the workers only.
+    """
+    model = config.model
+    assert model.id is not None
+    where = locate(model.config or model.id)
+    if not config.samples.prompts or "://" in where:
+        return
+    from transformers import CLIPTokenizer
+
+    revision = model.config_revision if model.config else model.revision
+    tokenizer = CLIPTokenizer.from_pretrained(where, subfolder="tokenizer", revision=revision)
+    limit = tokenizer.model_max_length
+    for prompt in config.samples.prompts:
+        length = len(tokenizer(prompt + model.prompt_suffix, verbose=False).input_ids)
+        if length > limit:
+            raise UserError(
+                f"a prompt of samples must have at most {limit} tokens, got {length}: {prompt[:60]}"
             )
 
 

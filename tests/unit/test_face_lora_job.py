@@ -254,6 +254,10 @@ def test_a_dry_run_tells_the_plan_and_leaves_no_trace(path, tmp_path):
     [
         (["pairs=docs"], "pairs must name finished runs of jobs/face_pairs.py, got docs"),
         (["adapter.targets=[to_k, to_w]"], "got to_w; there are "),
+        (
+            [f"samples.prompts=[{'a red ball and ' * 30}]"],
+            "a prompt of samples must have at most 77 tokens, got ",
+        ),
     ],
 )
 def test_a_mistake_gets_one_line_and_leaves_no_trace(path, tmp_path, arguments, told):
