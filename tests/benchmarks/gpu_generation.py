@@ -12,13 +12,12 @@ from typing import Any
 
 import diffusers
 import torch
-import transformers
 from torch.utils.flop_counter import FlopCounterMode
 
-from raypipe.miniature.tokenizers import clip_tokenizer
 from raypipe.models.compiled import denoiser_of
 from raypipe.models.diffusion import Generator
 from raypipe.settings import Model, Sampler
+from tests import full_size
 from tests.benchmarks.ratios import row, seconds
 
 SAMPLER = Sampler(steps=20, guidance=7.5, width=768, height=768)
@@ -30,7 +29,7 @@ PEAK = 989e12
 def run_on_gpu() -> list[dict[str, Any]]:
     torch.backends.cuda.matmul.allow_tf32 = False
     with tempfile.TemporaryDirectory() as folder:
-        _write(Path(folder))
+        full_size.sdxl(Path(folder))
         loop, recipe = _plain(folder), _recipe(folder)
         model = Model(name="m", id=folder, dtype="bfloat16", compile=True)
         generator = Generator(model, SAMPLER, "cuda")
@@ -113,54 +112,3 @@ def _busy(generator: Generator, action: Any) -> float:
         hook.remove()
     pairs = zip(events[::2], events[1::2], strict=True)
     return sum(begin.elapsed_time(end) for begin, end in pairs) / 1000 / taken
-
-
-def _write(folder: Path) -> None:
-    """SDXL with random weights and a small vocabulary; its text encoders are small too."""
-    torch.manual_seed(0)
-    tokenizer = clip_tokenizer([PROMPT])
-
-    def text(cls: type, width: int) -> Any:
-        return cls(
-            transformers.CLIPTextConfig(
-                vocab_size=len(tokenizer),
-                hidden_size=width,
-                intermediate_size=4 * width,
-                num_hidden_layers=2,
-                num_attention_heads=width // 64,
-                projection_dim=width,
-                bos_token_id=tokenizer.bos_token_id,
-                eos_token_id=tokenizer.eos_token_id,
-                pad_token_id=tokenizer.pad_token_id,
-            )
-        )
-
-    diffusers.StableDiffusionXLPipeline(
-        vae=diffusers.AutoencoderKL(
-            down_block_types=("DownEncoderBlock2D",) * 4,
-            up_block_types=("UpDecoderBlock2D",) * 4,
-            block_out_channels=(128, 256, 512, 512),
-            layers_per_block=2,
-            latent_channels=4,
-            sample_size=1024,
-            scaling_factor=0.13025,
-        ),
-        text_encoder=text(transformers.CLIPTextModel, 768),
-        text_encoder_2=text(transformers.CLIPTextModelWithProjection, 1280),
-        tokenizer=tokenizer,
-        tokenizer_2=tokenizer,
-        unet=diffusers.UNet2DConditionModel(
-            sample_size=128,
-            block_out_channels=(320, 640, 1280),
-            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-            up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-            transformer_layers_per_block=(1, 2, 10),
-            attention_head_dim=(5, 10, 20),
-            cross_attention_dim=2048,
-            use_linear_projection=True,
-            addition_embed_type="text_time",
-            addition_time_embed_dim=256,
-            projection_class_embeddings_input_dim=2816,
-        ),
-        scheduler=diffusers.EulerDiscreteScheduler(beta_schedule="scaled_linear"),
-    ).save_pretrained(folder)
