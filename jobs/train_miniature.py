@@ -1,37 +1,4 @@
-"""Train the miniature world's models on two cores. `part=vae,clip` runs some of the parts:
-vae, clip, sdxl, pixart, lora, sd15, reward, quality; each goes on from its own checkpoint."""
-
-import os
-import sys
-
-from raypipe.job import Job, run, tell
-from raypipe.miniature.settings import TrainMiniature
-
-ENVIRONMENT = {
-    "OMP_NUM_THREADS": "1",
-    "OMP_WAIT_POLICY": "PASSIVE",
-    "MALLOC_TRIM_THRESHOLD_": "17179869184",
-    "MALLOC_TOP_PAD_": "1073741824",
-    "MALLOC_MMAP_MAX_": "0",
-}
-"""One thread a process, and a malloc that keeps its memory: page faults cost a third."""
-
-
-def train_miniature(job: Job[TrainMiniature]) -> str:
-    """The recipe; returns the directory of the weights."""
-    config = job.config
-    if job.dry_run:
-        tell(f"would run {', '.join(config.part)} in {config.work}, writing {config.output}")
-        return config.output
-    if any(os.environ.get(name) != value for name, value in ENVIRONMENT.items()):
-        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **ENVIRONMENT})
-    import logging
-
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
-    from raypipe.miniature import parts
-
-    return parts.run(config)
-
+from raypipe.jobs.train_miniature import JOB
 
 if __name__ == "__main__":
-    run(__doc__, TrainMiniature, train_miniature)
+    JOB.main()

@@ -1,11 +1,19 @@
-"""What tests share: small real models, made once a session."""
+"""Fixtures that many tests share: small real models, pictures on disk, and configs over them."""
 
 import os
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import settings
+from PIL import Image
+
+from raypipe.studies.consistency.plan import batches, make_plan
+from raypipe.studies.consistency.run import Run
+from raypipe.studies.consistency.settings import Consistency
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's client is imported, later than this
 
@@ -17,7 +25,7 @@ settings.load_profile("raypipe")
 @pytest.fixture(scope="session")
 def tiny_models(tmp_path_factory) -> SimpleNamespace:
     """Directories of tiny models of every family, an encoder, and a LoRA on the SDXL-shaped one."""
-    from tests import tiny  # loads torch and diffusers: only for those who need them
+    from tests.support import tiny  # loads torch and diffusers: only for those who need them
 
     root: Path = tmp_path_factory.mktemp("models")
     sdxl = tiny.sdxl(root / "sdxl")
@@ -28,3 +36,89 @@ def tiny_models(tmp_path_factory) -> SimpleNamespace:
         encoder=tiny.encoder(root / "encoder"),
         lora=tiny.lora(root / "lora", sdxl),
     )
+
+
+HOSTILE = [
+    "it's a \"quoted\" 'prompt'",
+    "a/b\\c: d* <e> |f?",
+    "a cat 😀 with 👩‍👩‍👧 und Umlauten äöü",
+    "two\nlines\tand a tab",
+    "word " * 499 + "word",
+    "../../../etc/passwd",
+    "<script>alert(1)</script>",
+    "$(rm -rf /); `ls`; %s %n {0} {{x}}",
+    "-- --dry-run",
+    "\u202eright to left\u202c",
+    "null",
+]
+
+
+@pytest.fixture
+def hostile() -> list[str]:
+    """Prompts that do harm to careless code."""
+    return list(HOSTILE)
+
+
+def draw(path: Path, value: int = 0) -> Path:
+    """A small PNG that differs with `value`."""
+    pixels = np.random.default_rng(value).integers(0, 255, (8, 8, 3), dtype=np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+@pytest.fixture
+def tree(tmp_path) -> Callable[[Mapping[str, Mapping[str, Iterable[int]]]], Path]:
+    """Makes a folder of pictures from {model: {prompt: seeds}}; returns its root."""
+
+    def make(models: Mapping[str, Mapping[str, Iterable[int]]]) -> Path:
+        root = tmp_path / "pictures"
+        root.mkdir(exist_ok=True)
+        for model, prompts in models.items():
+            for prompt, seeds in prompts.items():
+                for seed in seeds:
+                    draw(root / model / prompt / f"{seed}.png", seed)
+        return root
+
+    return make
+
+
+@pytest.fixture
+def study(tiny_models, tmp_path) -> Callable[..., Consistency]:
+    """Makes a config of two tiny models, three prompts and three seeds, with changes."""
+    base: dict[str, Any] = {
+        "models": [
+            {"name": "sdxl", "id": str(tiny_models.sdxl)},
+            {"name": "pixart", "id": str(tiny_models.pixart)},
+        ],
+        "prompts": ["a red ball", "a blue box", "a green cone"],
+        "seeds": [7, 1, 4],
+        "sampler": {"steps": 2, "width": 32, "height": 32},
+        "encoder": {"id": str(tiny_models.encoder)},
+        "pools": {"generate": {"batch_size": 2}},
+        "output": str(tmp_path / "run"),
+    }
+
+    def make(**changes: Any) -> Consistency:
+        return Consistency.model_validate({**base, **changes})
+
+    return make
+
+
+@pytest.fixture
+def begun() -> Callable[[Consistency], Run]:
+    """Makes a run directory as far as the plan of its samples, as the job does."""
+
+    def begin(config: Consistency) -> Run:
+        run = Run(config.output)
+        run.check(config)
+        plan = make_plan(config)
+        new = run.new_samples(plan.samples())
+        run.check_encoders(plan.encoders)
+        run.begin(config, encoders=plan.encoders)
+        if len(new):
+            part = run.next_part()
+            run.add_samples(batches(new, config, part), part)
+        return run
+
+    return begin

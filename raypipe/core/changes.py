@@ -5,6 +5,7 @@ Shape letters: N pictures, P prompts (or whatever pictures depend on: a source p
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -94,3 +95,22 @@ def adjust_changes(changes: Sequence[Change]) -> list[Change]:
         replace(change, test=replace(change.test, p_adjusted=p))
         for change, p in zip(changes, adjusted, strict=True)
     ]
+
+
+def change_record(change: Change) -> dict[str, Any]:
+    """A comparison as `comparisons` of results.json has it."""
+    return {
+        "variant": change.variant,
+        "baseline": change.baseline,
+        "metric": change.metric,
+        "prompts": change.prompts,
+        "n": change.n,
+        "mean_change": change.mean.value,
+        "low": change.mean.low,
+        "high": change.mean.high,
+        "p_value": change.test.p_value,
+        "p_adjusted": change.test.p_adjusted,
+        "win_rate": change.win_rate,
+        "method": change.test.method,
+        "reason": change.mean.reason or change.test.reason,
+    }

@@ -14,13 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from raypipe.core.pairs import (
-    FloatArray,
-    as_prompts,
-    n_images_of,
-    pair_score_chunks,
-    pair_scores,
-)
+from raypipe.core.pairs import FloatArray, as_prompts, n_images_of, pair_score_chunks, pair_scores
 
 TIE = 1e-4
 """Mean pair scores closer than this are equal: float32 embeddings cannot tell them apart."""

@@ -9,7 +9,7 @@ from PIL import Image
 from raypipe.metrics import settings
 from raypipe.metrics.weights import load_whole, read_state, weights_file
 from raypipe.models.encoder import LoadedEncoder
-from raypipe.models.node import encoder_on_node
+from raypipe.weights.node import encoder_on_node
 
 LAYERS = ((0, 1024), (2, 128), (4, 64), (6, 16), (7, 1))
 """Place among the published layers (those between are dropout), and width."""

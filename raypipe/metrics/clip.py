@@ -13,13 +13,13 @@ from torch.nn import functional
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.functional import normalize, resize, to_tensor
 
+from raypipe.config.networks import Encoder
 from raypipe.errors import UserError
 from raypipe.metrics import settings
 from raypipe.metrics.weights import load_whole, read_state, weights_file
 from raypipe.models.encoder import Loaded, LoadedEncoder
-from raypipe.models.node import encoder_on_node
-from raypipe.settings import Encoder
-from raypipe.weights import is_local, locate
+from raypipe.weights.locate import is_local, locate
+from raypipe.weights.node import encoder_on_node
 
 
 class ClipScore:

@@ -3,12 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from raypipe.detector_settings import Detector
+from raypipe.config.networks import Detector, Encoder, Reward
 from raypipe.errors import UserError
 from raypipe.metrics.settings import MetricSettings, Weights
-from raypipe.reward_settings import Reward
-from raypipe.settings import Encoder
-from raypipe.weights import encoder_identity, fingerprint, is_local, locate
+from raypipe.weights.identity import encoder_identity
+from raypipe.weights.locate import fingerprint, is_local, locate
 
 
 def identity(config: MetricSettings) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from torch.nn import functional
 from raypipe.errors import UserError
 from raypipe.metrics import settings
 from raypipe.metrics.weights import weights_directory
-from raypipe.models.loading import LOADING_ERRORS
+from raypipe.models.diffusion.loading import LOADING_ERRORS
 from raypipe.models.memory import Pieces
 
 WINDOW = 77

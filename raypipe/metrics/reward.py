@@ -7,7 +7,7 @@ from PIL import Image
 
 from raypipe.errors import UserError
 from raypipe.metrics import settings
-from raypipe.models.reward_scores import load_reward
+from raypipe.models.reward.scores import load_reward
 
 
 class _OfReward:
@@ -40,7 +40,7 @@ class ImageReward(_OfReward):
 class FaceScore(_OfReward):
     """How good a face is: ImageReward's network, which always reads "A face."
 
-    The crop is that of `raypipe.models.reward_input.crop_face`, the score the raw output of the
+    The crop is that of `raypipe.models.reward.input.crop_face`, the score the raw output of the
     head unless asked otherwise. Source: arXiv 2406.17100; OPPO-Mente-Lab/FaceScore.
     """
 

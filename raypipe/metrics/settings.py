@@ -1,23 +1,23 @@
-"""The section of a config that describes one metric: `{metric: NAME, ...}`.
+"""The metrics that there are: what a table must say of each, and the section of a config that
+describes one: `{metric: NAME, ...}`. docs/metrics.md shows them all.
 
-Defaults are the published weights, by hub id and commit. What the names mean is in
-`raypipe.metrics.registry`.
+To add one: a class here (and in the union at the end), and a class that scores in a file of its
+own. Defaults are the published weights, by hub id and commit. Nothing heavy is imported here.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from raypipe.config import Strict
-from raypipe.detector_settings import Detector
-from raypipe.reward_settings import Reward
-from raypipe.settings import Encoder
+from raypipe.config.networks import Detector, Encoder, Reward
+from raypipe.config.paths import WeightsId
+from raypipe.config.strict import Strict
 
 
 class Weights(Strict):
     """Where a metric's weights are."""
 
-    id: str
+    id: WeightsId
     """Hub id, path of a directory or a file, or URI (s3://, gs://) of either."""
     revision: str | None = None
     """Commit, tag or branch on the hub."""
@@ -32,6 +32,22 @@ class MetricSettings(Strict):
     """What the tables call it; None for the metric's own name. Two of one kind need it."""
     metric: str
 
+    title: ClassVar[str]
+    higher_is_better: ClassVar[bool]
+    low: ClassVar[float | None]
+    """Lower end of its range; None for no bound."""
+    high: ClassVar[float | None]
+    reads: ClassVar[Literal["picture", "face", "prompt", "set"]]
+    """What one score is of: a picture, a face cut out of one, a picture beside the others of its
+    model and prompt, or a set against a reference set."""
+    reads_prompt: ClassVar[bool]
+    source: ClassVar[str]
+    """Paper and code."""
+    published: ClassVar[str]
+    """The weights that are its defaults."""
+    scorer: ClassVar[str]
+    """`module:Class`, taken as Class(settings, device)."""
+
     @property
     def label(self) -> str:
         """What the tables call it."""
@@ -41,6 +57,16 @@ class MetricSettings(Strict):
 class Sharpness(MetricSettings):
     """Variance of the Laplacian: the baseline to beat."""
 
+    title = "Sharpness"
+    higher_is_better = True
+    low = 0
+    high = None
+    reads = "picture"
+    reads_prompt = False
+    source = "Pech-Pacheco et al. 2000 (variance of the Laplacian)"
+    published = "none"
+    scorer = "raypipe.metrics.sharpness:Sharpness"
+
     metric: Literal["sharpness"] = "sharpness"
     size: int = Field(224, ge=8)
     """Pixels of the square that is looked at: short side resized, centre cut out."""
@@ -49,11 +75,31 @@ class Sharpness(MetricSettings):
 class FaceJudge(MetricSettings):
     """The miniature world's ground truth of faces; no other pictures can be judged by it."""
 
+    title = "Judge of miniature faces"
+    higher_is_better = True
+    low = None
+    high = 0
+    reads = "picture"
+    reads_prompt = False
+    source = "raypipe.miniature.face_judge; portraits of the miniature world alone"
+    published = "none"
+    scorer = "raypipe.miniature.metric:FaceJudge"
+
     metric: Literal["face_judge"] = "face_judge"
 
 
 class ClipScore(MetricSettings):
     """100 cos of picture and prompt."""
+
+    title = "CLIPScore"
+    higher_is_better = True
+    low = 0
+    high = 100
+    reads = "picture"
+    reads_prompt = True
+    source = "Hessel et al. 2021 (there 2.5 for 100); open_clip"
+    published = "any open_clip model, or `miniature/clip`"
+    scorer = "raypipe.metrics.clip:ClipScore"
 
     metric: Literal["clip_score"] = "clip_score"
     encoder: Encoder = Encoder()
@@ -62,12 +108,32 @@ class ClipScore(MetricSettings):
 class Scs(MetricSettings):
     """Semantic consistency: how alike a model's pictures of one prompt are."""
 
+    title = "Semantic consistency (SCS)"
+    higher_is_better = True
+    low = 0
+    high = 100
+    reads = "prompt"
+    reads_prompt = False
+    source = "arXiv 2404.08799, as jobs/consistency.py"
+    published = "any open_clip or timm model, or `miniature/clip`"
+    scorer = "raypipe.metrics.clip:Embeddings"
+
     metric: Literal["scs"] = "scs"
     encoder: Encoder = Encoder()
 
 
 class Hps(MetricSettings):
     """Human Preference Score v2.1 (and v2.0, which has another file)."""
+
+    title = "HPS v2.1"
+    higher_is_better = True
+    low = -100
+    high = 100
+    reads = "picture"
+    reads_prompt = True
+    source = "Wu et al. 2023, arXiv 2306.09341; tgxs002/HPSv2"
+    published = "xswu/HPSv2, HPS_v2.1_compressed.pt"
+    scorer = "raypipe.metrics.clip:Hps"
 
     metric: Literal["hps"] = "hps"
     architecture: str = "ViT-H-14"
@@ -81,6 +147,16 @@ class Hps(MetricSettings):
 
 class PickScore(MetricSettings):
     """PickScore v1."""
+
+    title = "PickScore"
+    higher_is_better = True
+    low = -100
+    high = 100
+    reads = "picture"
+    reads_prompt = True
+    source = "Kirstain et al. 2023, arXiv 2305.01569; yuvalkirstain/PickScore"
+    published = "yuvalkirstain/PickScore_v1"
+    scorer = "raypipe.metrics.pickscore:PickScore"
 
     metric: Literal["pickscore"] = "pickscore"
     weights: Weights = Weights(
@@ -96,6 +172,16 @@ class PickScore(MetricSettings):
 class Aesthetic(MetricSettings):
     """LAION's aesthetic predictor v2 on top of an image encoder."""
 
+    title = "Aesthetic"
+    higher_is_better = True
+    low = None
+    high = None
+    reads = "picture"
+    reads_prompt = False
+    source = "Schuhmann 2022; christophschuhmann/improved-aesthetic-predictor"
+    published = "sac+logos+ava1-l14-linearMSE.pth on OpenAI's CLIP ViT-L/14"
+    scorer = "raypipe.metrics.aesthetic:Aesthetic"
+
     metric: Literal["aesthetic"] = "aesthetic"
     encoder: Encoder = Encoder(id="ViT-L-14")
     weights: Weights = Weights(id="trl-lib/ddpo-aesthetic-predictor", file="aesthetic-model.pth")
@@ -104,6 +190,16 @@ class Aesthetic(MetricSettings):
 
 class ImageReward(MetricSettings, Reward):
     """ImageReward; its keys are those of a reward."""
+
+    title = "ImageReward"
+    higher_is_better = True
+    low = None
+    high = None
+    reads = "picture"
+    reads_prompt = True
+    source = "Xu et al. 2023, arXiv 2304.05977; THUDM/ImageReward"
+    published = "THUDM/ImageReward, ImageReward.pt, or `miniature/reward`"
+    scorer = "raypipe.metrics.reward:ImageReward"
 
     metric: Literal["image_reward"] = "image_reward"
 
@@ -122,13 +218,33 @@ class OfFaces(MetricSettings):
 class FaceScore(OfFaces, Reward):
     """Face Score: ImageReward's network, trained on faces."""
 
+    title = "Face Score"
+    higher_is_better = True
+    low = None
+    high = None
+    reads = "face"
+    reads_prompt = False
+    source = "Liao et al. 2024, arXiv 2406.17100; OPPO-Mente-Lab/FaceScore"
+    published = "AIGCer-OPPO/FaceScore, FS_model.pt, or `model` of a run of jobs/face_score.py"
+    scorer = "raypipe.metrics.reward:FaceScore"
+
     metric: Literal["face_score"] = "face_score"
-    id: str = "AIGCer-OPPO/FaceScore"
+    id: WeightsId = "AIGCer-OPPO/FaceScore"
     """Hub id, or the directory `model` of a run of jobs/face_score.py."""
 
 
 class FaceQuality(OfFaces):
     """TOPIQ trained for faces, of the pyiqa package (extra `iqa`)."""
+
+    title = "TOPIQ face"
+    higher_is_better = True
+    low = 0
+    high = 1
+    reads = "face"
+    reads_prompt = False
+    source = "Chen et al. 2024, arXiv 2308.03060; pyiqa (extra `iqa`)"
+    published = "chaofengc/IQA-PyTorch-Weights, topiq_nr_cgfiqa_res50-0a8b8e4f.pth"
+    scorer = "raypipe.metrics.face_quality:FaceQuality"
 
     metric: Literal["topiq_nr_face"] = "topiq_nr_face"
     weights: Weights = Weights(
@@ -146,11 +262,31 @@ class _Inception(MetricSettings):
 class Fid(_Inception):
     """Fréchet Inception distance to a reference set."""
 
+    title = "FID"
+    higher_is_better = False
+    low = 0
+    high = None
+    reads = "set"
+    reads_prompt = False
+    source = "Heusel et al. 2017, arXiv 1706.08500; network as in mseitzer/pytorch-fid"
+    published = "pt_inception-2015-12-05-6726825d.pth"
+    scorer = "raypipe.metrics.inception:Inception"
+
     metric: Literal["fid"] = "fid"
 
 
 class Kid(_Inception):
     """Kernel Inception distance to a reference set."""
+
+    title = "KID"
+    higher_is_better = False
+    low = None
+    high = None
+    reads = "set"
+    reads_prompt = False
+    source = "Bińkowski et al. 2018, arXiv 1801.01401"
+    published = "pt_inception-2015-12-05-6726825d.pth"
+    scorer = "raypipe.metrics.inception:Inception"
 
     metric: Literal["kid"] = "kid"
     subsets: int = Field(100, ge=1)

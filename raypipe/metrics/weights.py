@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from raypipe.errors import UserError
 from raypipe.metrics.settings import Weights
-from raypipe.models.fetch import fetch
+from raypipe.weights.fetch import fetch
 
 NAMED = 3
 """Keys that a message names."""

@@ -4,8 +4,8 @@
 
 RUN is a finished run of jobs/face_pairs.py, whose good and bad pictures are compared, or of
 jobs/consistency.py, where pictures of one portrait prompt and seed are compared across models. The
-answers (raypipe.schema.CHOICES) name pictures as jobs/evaluate.py does. Nothing is trained here,
-and no metric is asked: see `raypipe.miniature.face_judge`.
+answers (raypipe.storage.schema.CHOICES) name pictures as jobs/evaluate.py does. Nothing is trained
+here, and no metric is asked: see `raypipe.miniature.face_judge`.
 """
 
 from __future__ import annotations
@@ -24,11 +24,19 @@ import yaml
 from PIL import Image
 from pydantic import Field, ValidationError
 
-from raypipe import schema
-from raypipe.config import Strict
+from raypipe.config.sections import SPLITS
+from raypipe.config.strict import Strict
 from raypipe.errors import UserError
-from raypipe.evaluate_settings import Evaluate
-from raypipe.files import Folder
+from raypipe.inputs.runs import (
+    PairPictures,
+    Pictures,
+    Row,
+    RunPictures,
+    finished,
+    read_usable,
+)
+from raypipe.storage import schema
+from raypipe.storage.files import Folder
 
 from .face_judge import SIDE, score
 
@@ -89,45 +97,26 @@ def answers(shown: Iterator[Shown], noise: float, seed: int) -> pa.Table:
 
 def pairs_to_show(uri: str, splits: tuple[str, ...]) -> Iterator[Shown]:
     """The pairs of a run, by the pictures that jobs/evaluate.py scores. Raises UserError."""
-    from raypipe.evaluate_plan import make_plan
-    from raypipe.stages.evaluated import ReadPictures
-
-    folder = Folder(uri)
-    source = {"pairs": uri, "splits": splits} if folder.names("pairs") else {"run": uri}
-    metrics = [{"metric": "sharpness"}]
-    try:
-        config = Evaluate.model_validate({**source, "metrics": metrics, "output": "unused"})
-    except ValidationError as error:
-        raise UserError(f"splits: {error.errors()[0]['msg']}, got {', '.join(splits)}") from None
-    read = ReadPictures(config)
-    pictures = make_plan(config).pictures
-    kinds = _kinds(folder) if config.pairs else {}
-    groups: dict[tuple[str, int | None], list[dict]] = {}
-    for row in pictures.to_pylist():
+    job = finished(uri, ("consistency", "face_pairs")).job
+    unknown = set(splits) - set(SPLITS)
+    if unknown:
+        raise UserError(f"splits must be of {', '.join(SPLITS)}, got {', '.join(sorted(unknown))}")
+    source: Pictures = PairPictures(uri, splits) if job == "face_pairs" else RunPictures(uri)
+    groups: dict[tuple[str, int | None], list[Row]] = {}
+    for row in source.rows():
         groups.setdefault((row["prompt_id"], row["seed"]), []).append(row)
-    for (prompt_id, _), rows in groups.items():
-        if config.run and not PORTRAITS & set((rows[0]["prompt"] or "").split()):
+    for rows in groups.values():
+        if job == "consistency" and not PORTRAITS & set((rows[0]["prompt"] or "").split()):
             continue
-        table = pa.Table.from_pylist(rows, schema=pictures.schema).select(list(read.reads))
-        images = read(table)["image"].to_pylist()
+        images = read_usable(source, rows)
         for i, j in combinations([i for i, image in enumerate(images) if image is not None], 2):
             yield Shown(
                 (rows[i]["image_id"], rows[j]["image_id"]),
                 (images[i], images[j]),
                 rows[i]["photo_id"],
                 rows[i]["prompt"],
-                kinds.get(prompt_id),
+                rows[i].get("kind"),
             )
-
-
-def _kinds(folder: Folder) -> dict[str, str]:
-    """What the good side of each pair has been through."""
-    tables = [
-        pq.read_table(folder.open(f"pairs/{name}"), columns=["pair_id", "kind"])
-        for name in folder.names("pairs")
-    ]
-    table = pa.concat_tables(tables)
-    return dict(zip(table["pair_id"].to_pylist(), table["kind"].to_pylist(), strict=True))
 
 
 def _pixels(data: bytes, name: str) -> np.ndarray:

@@ -16,12 +16,14 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional
 
+from raypipe.miniature.tokenizers import CLIP_LENGTH
+from raypipe.models.reward.files import without_habits
+
 from .captions import STYLE, caption, full_caption
 from .data import HELD_OUT, as_tensor
 from .loop import train
 from .scenes import render, sample_spec
 from .settings import Plan
-from .tokenizers import CLIP_LENGTH, without_habits
 
 _STYLED_SHARE = 0.1
 _TRAINED_LENGTH = 40

@@ -10,14 +10,14 @@ import sys
 from collections import defaultdict
 
 import numpy as np
-import pyarrow.parquet as pq
 
-from raypipe import schema
+from raypipe.config.sections import SPLITS
 from raypipe.core.masks import Picture
 from raypipe.errors import UserError
-from raypipe.files import Folder
-from raypipe.pair_settings import SPLITS
-from raypipe.stages.images import decode
+from raypipe.inputs.codec import decode
+from raypipe.inputs.runs import pairs_of
+from raypipe.storage import schema
+from raypipe.storage.files import Folder
 
 from .face_judge import SIDE, score
 
@@ -31,16 +31,11 @@ def verdicts(folder: Folder, split: str | None = None) -> dict[tuple[str, float]
     """
     found: dict[tuple[str, float], list[bool]] = defaultdict(list)
     for name in folder.names("pairs"):
-        photos = pq.read_table(folder.open(f"photos/{name}"), columns=["photo_id", "image"])
-        images = dict(zip(*(photos[c].to_pylist() for c in photos.column_names), strict=True))
         scores: dict[bytes, float] = {}
-        for pair in pq.read_table(folder.open(f"pairs/{name}")).to_pylist():
+        for pair in pairs_of(folder, name):
             if pair["status"] != schema.OK or split not in (None, pair["split"]):
                 continue
-            good, bad = (
-                _score(data, scores)
-                for data in (pair["good"] or images[pair["photo_id"]], pair["bad"])
-            )
+            good, bad = (_score(pair[side], scores) for side in ("good", "bad"))
             found[pair["kind"], round(pair["strength"], 6)].append(bad < good)
     if not found:
         raise UserError(f"a run of jobs/face_pairs.py with pairs was expected, got {folder.uri}")

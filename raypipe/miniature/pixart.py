@@ -17,10 +17,11 @@ from diffusers import (
 from torch import nn
 from transformers import T5Config, T5EncoderModel, T5Tokenizer
 
+from raypipe.models.reward.files import without_habits
+
 from .denoise import SCHEDULE, captions_of, noise_loss
 from .loop import train
 from .settings import DenoiserPlan
-from .tokenizers import without_habits
 
 _TEXT_WIDTH = 64
 _DROPPED = 0.1

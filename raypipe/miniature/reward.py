@@ -17,12 +17,12 @@ from torch import nn
 from torch.nn import functional
 from transformers import BertTokenizer
 
-from raypipe.models.reward import RewardNetwork, new_network
-from raypipe.models.reward_files import FACTS, find_reward, save_reward
-from raypipe.models.reward_input import ADDED_TOKENS, Texts, preprocess
-from raypipe.models.reward_keys import Geometry
-from raypipe.models.reward_scores import load_reward
-from raypipe.reward_settings import FACE_TEXT, Reward, RewardFacts
+from raypipe.config.networks import FACE_TEXT, Reward, RewardFacts
+from raypipe.models.reward.files import FACTS, find_reward, save_reward
+from raypipe.models.reward.input import ADDED_TOKENS, Texts, preprocess
+from raypipe.models.reward.keys import Geometry
+from raypipe.models.reward.network import RewardNetwork, new_network
+from raypipe.models.reward.scores import load_reward
 
 from .captions import full_caption
 from .data import HELD_OUT

@@ -19,11 +19,13 @@ from diffusers import (
 from torch import nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from raypipe.miniature.tokenizers import CLIP_LENGTH
+from raypipe.models.reward.files import without_habits
+
 from .denoise import SCHEDULE, captions_of, noise_loss
 from .loop import train
 from .sdxl import TEXT_WIDTH, UNET
 from .settings import Plan
-from .tokenizers import CLIP_LENGTH, without_habits
 
 _DROPPED = 0.1
 """Share of captions that become the empty one, which is what the pipeline sends without a negative

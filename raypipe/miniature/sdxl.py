@@ -22,10 +22,12 @@ from transformers import (
     CLIPTokenizer,
 )
 
+from raypipe.miniature.tokenizers import CLIP_LENGTH
+from raypipe.models.reward.files import without_habits
+
 from .denoise import SCHEDULE, captions_of, noise_loss
 from .loop import train
 from .settings import DenoiserPlan
-from .tokenizers import CLIP_LENGTH, without_habits
 
 TEXT_WIDTH = 64
 UNET = {

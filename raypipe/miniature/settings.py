@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from raypipe.config import Strict
+from raypipe.config.strict import Strict
 
 PARTS = ("vae", "clip", "sdxl", "pixart", "lora", "sd15", "reward", "quality")
 

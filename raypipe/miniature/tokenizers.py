@@ -45,10 +45,3 @@ def t5_tokenizer(captions: Iterable[str]) -> T5Tokenizer:
     known = {name for name, _ in vocab}
     vocab += [(c, -9.0) for c in string.printable.strip() if c not in known]
     return T5Tokenizer(vocab=vocab, extra_ids=0, model_max_length=T5_LENGTH)
-
-
-def without_habits(tokenizer):
-    """The tokenizer without the padding of its last call, which it would be saved with."""
-    tokenizer.backend_tokenizer.no_padding()
-    tokenizer.backend_tokenizer.no_truncation()
-    return tokenizer

@@ -8,10 +8,10 @@ import torch
 from PIL import Image
 from safetensors import SafetensorError
 
+from raypipe.config.networks import Encoder
 from raypipe.errors import UserError
 from raypipe.models.memory import Pieces
-from raypipe.settings import Encoder
-from raypipe.weights import is_local, locate
+from raypipe.weights.locate import is_local, locate
 
 Loaded = tuple[torch.nn.Module, Callable, Callable | None]
 """A model, what turns a picture into its pixels, and its tokenizer where it reads text."""
@@ -61,35 +61,6 @@ class LoadedEncoder:
         with torch.inference_mode():
             tokens = self._tokenize([prompt]).to(self._device)
             return _unit(self._model.encode_text(tokens), 1)[0]
-
-
-def check_exists(config: Encoder) -> None:
-    """UserError, with the near miss, for a name that the library does not know."""
-    if config.id.startswith(("hf-hub:", "hf_hub:")):
-        return
-    if config.library == "timm":
-        import timm
-
-        if not timm.is_model(config.id):
-            raise UserError(f"timm has no model {config.id}{_near(config.id, timm.list_models())}")
-        return
-    import open_clip
-
-    known = open_clip.list_models()
-    if config.id not in known:
-        raise UserError(f"open_clip has no model {config.id}{_near(config.id, known)}")
-    tags = open_clip.list_pretrained_tags_by_model(config.id)
-    if config.pretrained not in tags:
-        raise UserError(
-            f"open_clip has no weights {config.pretrained} of {config.id}; it has {', '.join(tags)}"
-        )
-
-
-def _near(name: str, known: list[str]) -> str:
-    from raypipe.config import near_miss
-
-    near = near_miss(name, known)
-    return near if "did you mean" in near else ""
 
 
 def needs_quick_gelu(config: Encoder) -> bool:

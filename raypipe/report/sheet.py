@@ -1,13 +1,17 @@
 """The report of every job but the consistency job: sentences, facts, tables, figures, pictures."""
 
-import base64
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from raypipe.report.facts import flatten
+from raypipe.report.html import fill
+
+MAX_ITEMS = 12
+"""Items shown of a long list, such as the prompts of a config."""
+
+MAX_TEXT = 300
 
 HERE = Path(__file__).parent
 
@@ -58,34 +62,38 @@ class Sheet:
 
 def render(sheet: Sheet, manifest: Mapping[str, Any]) -> str:
     """One self-contained HTML page, with where its numbers come from at its end."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from markupsafe import Markup
-
-    environment = Environment(
-        loader=FileSystemLoader(HERE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"data_uri": data_uri, "svg": Markup}
     parts = {key: manifest[key] for key in ("packages", "counts") if manifest.get(key)}
     run = {key: manifest[key] for key in manifest if key not in parts and key != "config"}
-    return environment.get_template("sheet.html").render(
-        sheet=sheet,
-        provenance={key: flatten(value) for key, value in {"run": run, **parts}.items()},
-        config=json.dumps(manifest.get("config"), indent=2, ensure_ascii=False, default=str),
-        schema_version=manifest.get("schema_version"),
-        style=Markup((HERE / "style.css").read_text(encoding="utf-8")),
-    )
+    values = {
+        "sheet": sheet,
+        "provenance": {key: flatten(value) for key, value in {"run": run, **parts}.items()},
+        "config": json.dumps(manifest.get("config"), indent=2, ensure_ascii=False, default=str),
+        "schema_version": manifest.get("schema_version"),
+    }
+    return fill(HERE, "sheet.html", values)
 
 
-def data_uri(picture: bytes) -> str:
-    """An encoded picture as an address that holds it.
+def flatten(value: Any) -> list[tuple[str, str]]:
+    """Rows of (dotted key, text) of a JSON-like value; long lists and texts are cut, and say so."""
+    return [(key, _cut(text)) for key, text in _walk(value, "")]
 
-    >>> data_uri(b"\\x89PNG")
-    'data:image/png;base64,iVBORw=='
-    """
-    kinds = {b"\x89PNG": "png", b"RIFF": "webp", b"\xff\xd8\xff": "jpeg"}
-    kind = next((name for start, name in kinds.items() if picture.startswith(start)), "png")
-    return f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"
+
+def _walk(value: Any, key: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from _walk(item, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list | tuple) and any(isinstance(item, Mapping) for item in value):
+        for index, item in enumerate(value[:MAX_ITEMS]):
+            name = item.get("name", index) if isinstance(item, Mapping) else index
+            yield from _walk(item, f"{key}.{name}" if key else str(name))
+        if len(value) > MAX_ITEMS:
+            yield key, f"… {len(value):,} in all"
+    elif isinstance(value, list | tuple):
+        more = f", … {len(value):,} in all" if len(value) > MAX_ITEMS else ""
+        yield key, ", ".join(_cut(str(item)) for item in value[:MAX_ITEMS]) + more
+    elif value is not None:
+        yield key, f"{value:,.1f}" if isinstance(value, float) else str(value)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"

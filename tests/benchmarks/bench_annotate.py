@@ -19,9 +19,9 @@ import numpy as np
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))  # the annotators are those of the tests
 
-from tests import study_runs  # noqa: E402
-from tests.annotators import Serving, all_work, questions  # noqa: E402
 from tests.benchmarks.ratios import row  # noqa: E402
+from tests.support import study_runs  # noqa: E402
+from tests.support.annotators import Serving, all_work, questions  # noqa: E402
 
 QUESTIONS = int(os.environ.get("RAYPIPE_BENCH_QUESTIONS", "5000"))
 PEOPLE = int(os.environ.get("RAYPIPE_BENCH_ANNOTATORS", "50"))

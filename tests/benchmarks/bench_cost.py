@@ -15,12 +15,12 @@ from typing import Any
 import pyarrow.parquet as pq
 import yaml
 
-from raypipe.config import load
-from raypipe.cost import estimate
-from raypipe.rates import Rates, measure
-from raypipe.run import Run
-from raypipe.settings import Consistency
-from raypipe.stages.stage import SECONDS
+from raypipe.config.strict import load
+from raypipe.engine.stage import SECONDS
+from raypipe.studies.consistency.cost import estimate
+from raypipe.studies.consistency.rates import Rates, measure
+from raypipe.studies.consistency.run import Run
+from raypipe.studies.consistency.settings import Consistency
 from tests.benchmarks.ratios import row
 
 ROOT = Path(__file__).parents[2]

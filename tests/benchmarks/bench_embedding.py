@@ -22,12 +22,14 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from raypipe import miniature, schema
+from raypipe.config.networks import Encoder
+from raypipe.config.sections import Pool, Storage
+from raypipe.engine.stage import CALLS
+from raypipe.inputs.codec import to_bytes
 from raypipe.miniature.scenes import render, sample_spec
-from raypipe.settings import Encoder, Pool, Storage
-from raypipe.stages.embed import Embed, columns
-from raypipe.stages.images import to_bytes
-from raypipe.stages.stage import CALLS
+from raypipe.storage import schema
+from raypipe.studies.consistency.embed import Embed, columns
+from raypipe.weights.locate import miniature_path
 from tests.benchmarks.ratios import row, speedups
 
 BATCH, BATCHES, REPETITIONS = 16, 4, 3
@@ -41,7 +43,7 @@ def run() -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         _write(Path(folder))
         sides = (
-            ("miniature, 64²", Encoder(id="miniature/clip"), miniature.path("clip"), 64),
+            ("miniature, 64²", Encoder(id="miniature/clip"), miniature_path("clip"), 64),
             (f"{ARCHITECTURE}, {SIDE}²", Encoder(id=folder), Path(folder), SIDE),
         )
         try:

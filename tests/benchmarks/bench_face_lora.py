@@ -22,17 +22,17 @@ import numpy as np
 import torch
 from PIL import Image
 
-from raypipe.files import Folder
-from raypipe.lora_settings import FaceLora
 from raypipe.miniature.photos import photo_specs
 from raypipe.miniature.scenes import render
-from raypipe.models.latents import LatentEncoder
-from raypipe.models.loading import load_pipeline
-from raypipe.models.node import model_on_node
-from raypipe.train.face_lora import CRITERION, Batch, FaceLoraTask
-from raypipe.train.loop import STEPS, Trainer
-from tests import full_size, lora_runs, pair_runs
+from raypipe.models.diffusion.latents import LatentEncoder
+from raypipe.models.diffusion.loading import load_pipeline
+from raypipe.storage.files import Folder
+from raypipe.studies.face_lora.settings import FaceLora
+from raypipe.studies.face_lora.task import CRITERION, Batch, FaceLoraTask
+from raypipe.training.loop import STEPS, Trainer
+from raypipe.weights.node import model_on_node
 from tests.benchmarks.ratios import one_thread, row
+from tests.support import full_size, lora_runs, pair_runs
 
 N_STEPS, REPETITIONS = 12, 3
 FULL_STEPS, FULL_SCALE, FULL_BATCH = 4, 4, 2

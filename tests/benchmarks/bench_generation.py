@@ -26,11 +26,11 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from raypipe import miniature
-from raypipe.models.compiled import denoiser_of
-from raypipe.models.diffusion import Generator
-from raypipe.models.families import FIXED_OPTIONS
-from raypipe.settings import Model, Sampler
+from raypipe.config.model import Model, Sampler
+from raypipe.models.diffusion.compiled import denoiser_of
+from raypipe.models.diffusion.generator import Generator
+from raypipe.weights.families import FIXED_OPTIONS
+from raypipe.weights.locate import miniature_path
 from tests.benchmarks.gpu_generation import run_on_gpu
 from tests.benchmarks.ratios import makes_environment, one_thread, row
 
@@ -132,7 +132,7 @@ def _compare(name: str) -> list[dict[str, Any]]:
     keys: dict[str, Any] = {"name": "m", "id": f"miniature/{name}"}
     generator = Generator(Model(**keys), SAMPLER, "cpu")
     half = Generator(Model(**keys, dtype="bfloat16"), SAMPLER, "cpu")
-    pipe = diffusers.DiffusionPipeline.from_pretrained(miniature.path(name))
+    pipe = diffusers.DiffusionPipeline.from_pretrained(miniature_path(name))
     pipe.set_progress_bar_config(disable=True)
     prompts, seeds = [prompt for prompt, _ in BATCH], [seed for _, seed in BATCH]
 

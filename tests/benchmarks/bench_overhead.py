@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as pads
 import yaml
 
-from raypipe.stages.stage import CALLS
+from raypipe.engine.stage import CALLS
 from tests.benchmarks.ratios import row
 
 ROOT = Path(__file__).parents[2]

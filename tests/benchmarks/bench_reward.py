@@ -18,14 +18,14 @@ import torch
 import transformers
 from PIL import Image
 
+from raypipe.config.networks import Reward, RewardFacts
 from raypipe.errors import UserError
-from raypipe.models.reward import new_network
-from raypipe.models.reward_files import save_reward
-from raypipe.models.reward_input import ADDED_TOKENS
-from raypipe.models.reward_keys import Geometry
-from raypipe.models.reward_scores import LoadedReward, load_reward
-from raypipe.models.upstream import interpreter
-from raypipe.reward_settings import Reward, RewardFacts
+from raypipe.models.reward.files import save_reward
+from raypipe.models.reward.input import ADDED_TOKENS
+from raypipe.models.reward.keys import Geometry
+from raypipe.models.reward.network import new_network
+from raypipe.models.reward.scores import LoadedReward, load_reward
+from raypipe.models.reward.upstream import interpreter
 from tests.benchmarks.ratios import one_thread, row, speedups
 
 BATCH, REPETITIONS = 8, 5

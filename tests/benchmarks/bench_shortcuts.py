@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from raypipe.config.model import Model, Sampler
+from raypipe.config.networks import Encoder
 from raypipe.core.bootstrap import bootstrap_mean
 from raypipe.core.consistency import semantic_consistency_score
 from raypipe.metrics.clip import cosines
-from raypipe.models.diffusion import Generator
+from raypipe.models.diffusion.generator import Generator
 from raypipe.models.encoder import LoadedEncoder
-from raypipe.settings import Encoder, Model, Sampler
 from tests.benchmarks.ratios import one_thread, row
 
 ROOT = Path(__file__).parents[2]

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from raypipe import schema
+from raypipe.config.networks import Encoder
 from raypipe.core import ids
-from raypipe.run import Run
-from raypipe.settings import Encoder
-from raypipe.stages.embed import file_name
+from raypipe.storage import schema
+from raypipe.studies.consistency.embed import file_name
+from raypipe.studies.consistency.run import Run
 from tests.benchmarks.ratios import read_rate, row
 
 SEEDS, DIM, PROMPTS_A_FILE = 20, 512, 10

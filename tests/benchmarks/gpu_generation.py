@@ -14,11 +14,11 @@ import diffusers
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from raypipe.models.compiled import denoiser_of
-from raypipe.models.diffusion import Generator
-from raypipe.settings import Model, Sampler
-from tests import full_size
+from raypipe.config.model import Model, Sampler
+from raypipe.models.diffusion.compiled import denoiser_of
+from raypipe.models.diffusion.generator import Generator
 from tests.benchmarks.ratios import row, seconds
+from tests.support import full_size
 
 SAMPLER = Sampler(steps=20, guidance=7.5, width=768, height=768)
 PROMPT, BATCH, REPETITIONS = "a portrait of a woman", 8, 3

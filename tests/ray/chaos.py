@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
-from tests.ray import stand_in_runs  # noqa: E402
+from tests.support import stand_in_runs  # noqa: E402
 
 ENVIRONMENT = {
     "PYTHONPATH": str(ROOT),

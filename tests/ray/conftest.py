@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.ray import stand_in_runs
+from tests.support import stand_in_runs
 
 
 @pytest.fixture(scope="session")

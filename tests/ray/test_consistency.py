@@ -14,13 +14,12 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from raypipe import schema
 from raypipe.core.consistency import semantic_consistency_score
-from tests import tiny
+from raypipe.storage import schema
+from tests.support import ROOT, tiny
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
-ROOT = Path(__file__).parents[2]
 HOSTILE = ["<script>alert(1)</script>", "../../etc, 'quoted' / 😀", "red ball " * 200]
 
 

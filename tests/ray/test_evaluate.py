@@ -4,18 +4,15 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from raypipe.evaluate_settings import Evaluate
-from tests import evaluate_runs, pair_runs
+from raypipe.studies.evaluate.settings import Evaluate
+from tests.support import ROOT, evaluate_runs, pair_runs
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
-
-ROOT = Path(__file__).parents[2]
 
 
 def run(tree, path):

@@ -12,12 +12,11 @@ import pyarrow.dataset as pads
 import pytest
 import yaml
 
-from raypipe import schema
-from tests import face_pairs
+from raypipe.storage import schema
+from tests.support import ROOT, face_pairs
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
-ROOT = Path(__file__).parents[2]
 COUNT = 18
 
 

@@ -14,9 +14,9 @@ import psutil
 import pytest
 import yaml
 
-from tests import stand_in
 from tests.ray import chaos
-from tests.ray.stand_in_runs import ROOT, assert_same, config, finish, start, tables
+from tests.support import stand_in
+from tests.support.stand_in_runs import ROOT, assert_same, config, finish, start, tables
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 

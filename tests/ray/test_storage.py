@@ -8,9 +8,9 @@ import time
 
 import pytest
 
-from raypipe.files import Folder
-from tests import s3
-from tests.ray.stand_in_runs import PROMPTS, SEEDS, assert_same, config, finish, start
+from raypipe.storage.files import Folder
+from tests.support import s3
+from tests.support.stand_in_runs import PROMPTS, SEEDS, assert_same, config, finish, start
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 

@@ -12,13 +12,14 @@ import pyarrow.dataset as pads
 import pytest
 import yaml
 
+from tests.support import ROOT
+
 pytestmark = [
     pytest.mark.ray,
     pytest.mark.slow,
     pytest.mark.timeout(1800),  # a minute on an idle machine, ten times that on a busy one
 ]
 
-ROOT = Path(__file__).parents[2]
 N_IMAGES = 32
 
 

@@ -5,20 +5,19 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import psutil
 import pytest
 import torch
 
-from raypipe.files import Folder
-from raypipe.train import state
-from raypipe.train.loop import Trainer
-from tests.train_toy import Toy, plan
+from raypipe.storage.files import Folder
+from raypipe.training import state
+from raypipe.training.loop import Trainer
+from tests.support import ROOT
+from tests.support.train_toy import Toy, plan
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
-ROOT = Path(__file__).parents[2]
 STEPS = 400
 DRIVER = """
 import sys

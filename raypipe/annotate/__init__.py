@@ -1,1 +1,0 @@
-"""Blind studies with people: questions made from a run, the app that asks them, the answers."""

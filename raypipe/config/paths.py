@@ -1,0 +1,110 @@
+"""Where the paths of a config point, and which configs and lists come with the package.
+
+A relative path in a config file is relative to that file; on the command line, and in the configs
+that come with the package, to the working directory. Lists of prompts and seeds that come with the
+package are found by name from anywhere.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, ValidationInfo
+
+from raypipe.errors import UserError
+
+PACKAGE = Path(__file__).parents[1]
+
+
+def shipped() -> Path:
+    """The configs that come with raypipe: inside an installed package, beside it in a checkout."""
+    inside = PACKAGE / "configs"
+    return inside if inside.is_dir() else PACKAGE.parent / "configs"
+
+
+class Typed(str):
+    """Text from the command line: a path in it is relative to the working directory."""
+
+    __slots__ = ()
+
+
+def typed(value: Any) -> Any:
+    """A parsed override with all its text marked as typed."""
+    if isinstance(value, dict):
+        return {key: typed(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [typed(item) for item in value]
+    return Typed(value) if isinstance(value, str) else value
+
+
+def find_config(job: str, name: str) -> Path:
+    """A config by path, or else by the name of one that comes with raypipe (`miniature`).
+
+    UserError where there is none, with those that there are.
+    """
+    path = Path(name).expanduser()
+    if path.exists():
+        return path
+    folder = shipped() / job
+    known = sorted(config.stem for config in folder.glob("*.yaml"))
+    if name.removesuffix(".yaml") in known:
+        return folder / f"{name.removesuffix('.yaml')}.yaml"
+    inside = shipped() / name.removeprefix("configs/")
+    if inside.suffix == ".yaml" and inside.is_file():
+        return inside
+    ours = f"; those that come with raypipe are {', '.join(known)}" if known else ""
+    raise UserError(f"config file not found: {name}{ours}")
+
+
+def base_of(config: Path) -> Path:
+    """What the relative paths of a config file are relative to."""
+    is_shipped = config.absolute().resolve().is_relative_to(shipped().resolve())
+    return Path() if is_shipped else config.parent
+
+
+def _place(value: Any, info: ValidationInfo) -> Any:
+    """The path as this process understands it; URIs and absolute paths stay what they are."""
+    if not isinstance(value, str) or not value or info.context is None:
+        return value
+    if "://" in value or value.startswith(("/", "~")) or isinstance(value, Typed):
+        return value
+    return str(info.context["base"] / value)
+
+
+def _place_id(value: Any, info: ValidationInfo) -> Any:
+    """An id is a path where it begins with a point or such a path exists."""
+    placed = _place(value, info)
+    is_path = isinstance(value, str) and (value.startswith(".") or _exists(placed))
+    return placed if is_path else value
+
+
+def _place_list(value: Any, info: ValidationInfo) -> Any:
+    """A file of prompts or seeds, which may be one that comes with raypipe."""
+    placed = _place(value, info)
+    if not isinstance(value, str) or not info.context or "://" in value or _exists(placed):
+        return placed
+    name = value.removeprefix("configs/")
+    for found in (
+        shipped() / name,
+        shipped() / "prompts" / name,
+        shipped() / f"prompts/{name}.txt",
+    ):
+        if found.is_file():
+            return str(found)
+    return placed
+
+
+def _exists(path: str) -> bool:
+    try:
+        return Path(path).expanduser().exists()
+    except (OSError, ValueError):  # too long, or with a NUL byte
+        return False
+
+
+FilePath = Annotated[str, BeforeValidator(_place)]
+"""A path or URI of a file, folder or run."""
+
+WeightsId = Annotated[str, BeforeValidator(_place_id)]
+"""An id of weights: a path, a URI, or a name on a hub or in a library."""
+
+ListPath = Annotated[str, BeforeValidator(_place_list)]
+"""A file that holds a list of prompts or seeds."""

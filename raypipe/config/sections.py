@@ -1,0 +1,53 @@
+"""TODO-DOC."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from raypipe.config.strict import Strict
+
+Kind = Literal["photo", "roundtrip", "generated"]
+
+SPLITS = ("train", "validation", "test")
+
+
+class Actors(Strict):
+    """Processes that do one thing. Nothing asks whether there is a GPU: this says so."""
+
+    min: int = Field(1, ge=1)
+    max: int = Field(1, ge=1)
+    gpus_per_actor: float = Field(0, ge=0)
+    """May be a fraction, so that an embedder shares a GPU with a generator."""
+    cpus_per_actor: float = Field(1, gt=0)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.min > self.max:
+            raise ValueError(f"min must not exceed max, got {self.min} > {self.max}")
+        return self
+
+
+class Pool(Actors):
+    """Actors of one stage."""
+
+    batch_size: int = Field(8, ge=1)
+    """Samples made at once; fixed for a sample when the run first plans it."""
+
+
+class Statistics(Strict):
+    """Settings of the tests."""
+
+    alpha: float = Field(0.05, gt=0, lt=1)
+    resamples: int = Field(9999, ge=99)
+    """Bootstrap resamples."""
+    seed: int = 0
+    """Seed of the bootstrap, so that a resumed run prints the same numbers."""
+
+
+class Storage(Strict):
+    """How pictures are encoded."""
+
+    format: Literal["png", "webp", "jpeg"] = "png"
+    """png and webp are lossless; jpeg is what the paper kept."""
+    quality: int = Field(95, ge=1, le=100)
+    """Of JPEG."""

@@ -1,0 +1,59 @@
+"""How a training goes: the config section that every training job has."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from raypipe.config.strict import Strict
+
+
+class Training(Strict):
+    """Steps, rates and what is kept."""
+
+    steps: int = Field(gt=0)
+    batch: int = Field(64, ge=1)
+    """Rows in a step, whatever the number of workers."""
+    micro_batch: int = Field(8, ge=1)
+    """Rows in one forward pass; workers share the micro-batches of a step."""
+    lr: float = Field(1e-5, gt=0)
+    """AdamW's rate after the warm-up; it falls to zero along a cosine."""
+    warmup: int = Field(0, ge=0)
+    """Steps over which the rate rises."""
+    weight_decay: float = Field(0.01, ge=0)
+    betas: tuple[float, float] = (0.9, 0.999)
+    clip: float = Field(1.0, gt=0)
+    """Largest norm of the gradient."""
+    ema: float = Field(0.0, ge=0, lt=1)
+    """Decay of a running average of the weights, which is what is validated and kept in their
+    place; 0 for none. The first steps decay faster, by (1 + step) / (10 + step)."""
+    precision: Literal["float32", "bfloat16"] = "bfloat16"
+    """Of the forward pass; weights and the optimiser's state are float32."""
+    gradient_checkpointing: bool = False
+    """Compute activations twice instead of keeping them."""
+    seed: int = Field(0, ge=0)
+    validate_every: int = Field(100, ge=1)
+    """Steps between two validations; the last step is always followed by one."""
+    checkpoint_every: int = Field(100, ge=1)
+    """Steps between two checkpoints; so many steps at most are done again."""
+    keep: int = Field(2, ge=1)
+    """Newest checkpoints that are kept, beside the best one."""
+
+    @model_validator(mode="after")
+    def _micro_fits(self) -> Self:
+        if self.micro_batch > self.batch:
+            raise ValueError(
+                f"micro_batch must not exceed batch, got {self.micro_batch} > {self.batch}"
+            )
+        return self
+
+
+class Adapter(Strict):
+    """The LoRA: W becomes W + alpha / rank · B A, with A drawn at random and B zero at first."""
+
+    rank: int = Field(16, ge=1)
+    alpha: float | None = Field(None, gt=0)
+    """None: the rank, so that B A is added as it is."""
+    targets: Annotated[tuple[str, ...], Field(min_length=1)] = ("to_q", "to_k", "to_v", "to_out.0")
+    """Ends of the names of the UNet's layers that get one; each must be found."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """Share of A's inputs that are zeroed in training."""

@@ -1,0 +1,45 @@
+"""What becomes of a batch once a stage has worked on it, wherever that was."""
+
+from typing import Any
+
+import pyarrow as pa
+
+from raypipe.engine import log
+from raypipe.engine.stage import SECONDS, Stage, Step, check_output
+from raypipe.storage import schema
+from raypipe.storage.directory import write_table
+from raypipe.storage.files import Folder
+
+
+def finish_batch(
+    step: Step, stage: Stage, batch_id: str, samples: pa.Table, new: pa.Table, loading_s: float
+) -> tuple[pa.Table, int]:
+    """Check a stage's output, keep what its file holds, and log the samples that it refused.
+
+    samples: the batch with all its columns so far. new: the stage's. loading_s: seconds that the
+    stage took to load, of its first batch. Returns the batch with the new columns, and how many
+    samples were refused.
+    """
+    check_output(step.name, samples, new)
+    for column in new.column_names:
+        samples = samples.append_column(new.schema.field(column), new[column])
+    if step.file:
+        seconds = stage.device.taken() + loading_s
+        kept = step.keep(samples).replace_schema_metadata({SECONDS: f"{seconds:.4f}"})
+        write_table(Folder(step.uri), step.file.format(batch_id=batch_id), kept)
+    return samples, _log_quarantined(step.name, new, samples)
+
+
+def _log_quarantined(step: str, new: pa.Table, samples: pa.Table) -> int:
+    """Log each sample that this step found unusable; returns how many."""
+    if "status" not in new.column_names:
+        return 0
+    failed = [row for row in _without_pictures(samples) if row["status"] != schema.OK]
+    for row in failed:
+        log.event("quarantined", step=step, **row)
+    return len(failed)
+
+
+def _without_pictures(samples: pa.Table) -> list[dict[str, Any]]:
+    names = ("sample_id", "model", "prompt_id", "seed", "source", "batch_id", "status", "reason")
+    return samples.select([name for name in names if name in samples.column_names]).to_pylist()

@@ -1,0 +1,82 @@
+"""What a person sees while a run works: one line for each step, with its rate and time left."""
+
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Self
+
+from raypipe.engine.every import Every
+
+EVERY_S = 0.5
+"""Seconds between two looks at a terminal; a log file gets a line less often."""
+
+LOG_EVERY_S = 15.0
+
+UNITS = {
+    "encode": "prompts",
+    "look": "photos",
+    "inpaint": "photos",
+    "check": "photos",
+    "texts": "texts",
+    "latents": "rows",
+}
+"""What a step counts, where it is not images."""
+
+
+class Display:
+    """Shows counts while its `with` block runs; a terminal's lines are drawn over."""
+
+    def __init__(self, totals: Mapping[str, int], counts: Callable[[], dict[str, int]]):
+        self._totals, self._counts = totals, counts
+        self._started = time.monotonic()
+        self._drawn = 0
+        self._every = Every(EVERY_S if sys.stderr.isatty() else LOG_EVERY_S, self._draw)
+
+    def __enter__(self) -> Self:
+        self._draw()
+        self._every.__enter__()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        self._every.__exit__(kind, *error)
+        if kind is None:
+            self._draw()
+
+    def _draw(self) -> None:
+        try:
+            counts = self._counts()
+        except Exception:  # the cluster is going down; the run itself tells why
+            return
+        if sys.stderr.isatty() and self._drawn:
+            sys.stderr.write(f"\x1b[{self._drawn}F")
+        clear = "\x1b[K" if sys.stderr.isatty() else ""
+        for step, total in self._totals.items():
+            sys.stderr.write(f"{self._line(step, counts.get(step, 0), total)}{clear}\n")
+        sys.stderr.flush()
+        self._drawn = len(self._totals)
+
+    def _line(self, step: str, done: int, total: int) -> str:
+        """A step with its bar, rate and time left."""
+        now = time.monotonic()
+        elapsed = now - self._started
+        share = done / total
+        bar = "█" * round(20 * share) + "░" * (20 - round(20 * share))
+        unit = UNITS.get(step, "images")
+        text = f"{step:<10} {bar} {done:>7,}/{total:,} {unit}"
+        if done == 0:
+            return f"{text}  starting, {clock(elapsed)}"
+        text += f"  {done / elapsed:6.2f}/s"
+        if done == total:
+            return f"{text}  {clock(elapsed)}"
+        return f"{text}  {clock(elapsed * (total - done) / done)} left"
+
+
+def clock(seconds: float) -> str:
+    """Seconds as h:mm:ss or m:ss.
+
+    >>> clock(3725)
+    '1:02:05'
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -1,0 +1,50 @@
+"""Finds the batches that a run lacks, and sends them through their steps, on Ray or without."""
+
+from collections.abc import Sequence
+from functools import partial
+
+from raypipe.engine.session import Session
+from raypipe.engine.stage import Chain, Part
+from raypipe.storage.directory import RunDirectory, plan_batches, split_batches
+from raypipe.storage.files import Folder
+
+
+def parts_without(run: RunDirectory, files: Sequence[str]) -> list[Part]:
+    """The planned batches that lack one of these files, as the work that is left.
+
+    files: names below the run directory with {batch_id}. A file appears whole or not at all, so a
+    comparison of names is all it takes.
+    """
+    folders = {file.rpartition("/")[0] for file in files}
+    there = {f"{folder}/{name}" for folder in folders for name in run.folder.names(folder)}
+    parts = []
+    for name, group, samples in run.plan_groups(["batch_id"]):
+        sizes = {
+            batch_id: len(batch)
+            for batch_id, batch in split_batches(samples)
+            if not there.issuperset(file.format(batch_id=batch_id) for file in files)
+        }
+        if sizes:
+            read = partial(plan_batches, run.uri, name, group, frozenset(sizes))
+            parts.append(Part(len(sizes), sum(sizes.values()), read))
+    return parts
+
+
+def work_through(folder: Folder, chains: Sequence[Chain], session: Session) -> None:
+    """Send each chain's parts through its steps, one chain after the other.
+
+    Ray is left alone where there is nothing to do. UserError for a mistake that only a worker sees.
+    """
+    chains = [(parts, steps) for parts, steps in chains if parts]
+    if not chains:
+        return
+    totals: dict[str, int] = {}
+    for parts, steps in chains:
+        for step in steps:
+            n = sum(part.n_samples for part in parts)
+            totals[step.name] = totals.get(step.name, 0) + n
+    if session.local:
+        from raypipe.engine.local import run_chains
+    else:
+        from raypipe.engine.on_ray import run_chains
+    run_chains(folder, chains, totals, session)

@@ -1,0 +1,32 @@
+"""Answers of people: one vocabulary, and how it reads elsewhere.
+
+A stored answer is `a`, `b` or `tie` for a comparison of two things, `none` or a number from 1 to 5
+for a rating. On the screen and in files of choices it is the left or the right one of them.
+"""
+
+import numpy as np
+import pyarrow as pa
+
+from raypipe.storage import schema
+
+VOTES = {"a": 1.0, "b": -1.0, "tie": 0.0, "none": np.nan, **{str(n): float(n) for n in range(1, 6)}}
+"""Each answer as a number, in the terms of raypipe.core.agreement."""
+
+SIGNS = {"left": 1, "right": -1}
+"""Each decided choice of a file as a number; a tie has none."""
+
+
+def choices_table(answers: pa.Table) -> pa.Table:
+    """First answers to comparisons, as they stood on the screen (schema.CHOICES)."""
+    rows = []
+    for row in answers.to_pylist():
+        if row["role"] != "question" or row["b_id"] is None:
+            continue
+        sides = (row["b_id"], row["a_id"]) if row["swapped"] else (row["a_id"], row["b_id"])
+        first = "b" if row["swapped"] else "a"
+        choice = (
+            "tie" if row["choice"] == "tie" else ("left" if row["choice"] == first else "right")
+        )
+        kept = {name: row[name] for name in ("annotator", "prompt", "photo_id", "subset")}
+        rows.append({"left_id": sides[0], "right_id": sides[1], "choice": choice, **kept})
+    return pa.Table.from_pylist(rows, schema=schema.CHOICES)

@@ -1,0 +1,127 @@
+"""Opens photos of every kind as they come: upright, in RGB, eight bits."""
+
+import io
+import struct
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from raypipe.config.sections import Storage
+
+BLANK_SPREAD = 2
+"""A picture whose brightest and darkest values differ by less, in every channel, shows nothing."""
+
+
+FORMATS = ("PNG", "JPEG", "WEBP")
+"""What is opened: Pillow's other decoders go as far as starting programs."""
+
+DAMAGED = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    IndexError,
+    TypeError,
+    EOFError,
+    struct.error,
+    Image.DecompressionBombError,
+)
+"""What Pillow raises for bytes that are no whole picture."""
+
+TRANSPARENT = ("RGBA", "LA", "PA", "RGBa", "La")
+"""Pillow's modes with an alpha channel."""
+
+
+@dataclass(frozen=True)
+class Photo:
+    """An opened photo, or why there is none."""
+
+    pixels_HWC: np.ndarray | None
+    """uint8, RGB, upright."""
+    reason: str | None
+    """`missing` or `unreadable`; None for a photo that opened."""
+
+
+def open_photo(data: bytes | None) -> Photo:
+    """Encoded bytes to the pixels that a viewer of pictures would show.
+
+    The orientation in the EXIF data is applied, the transparent lies on white, 16 bits a channel
+    become 8 by their upper byte, and of an animation the first frame is taken. Colour profiles are
+    not applied. A file that is cut off is unreadable as a whole.
+    """
+    if data is None:
+        return Photo(None, "missing")
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            image.load()
+            return Photo(np.array(_rgb(ImageOps.exif_transpose(image))), None)
+    except DAMAGED:
+        return Photo(None, "unreadable")
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """The picture in mode RGB."""
+    if image.mode.startswith("I"):  # Pillow would clip 16 bits, not scale them
+        grey_HW = np.asarray(image).astype(np.int64) >> 8
+        return Image.fromarray(grey_HW.clip(0, 255).astype(np.uint8)).convert("RGB")
+    if image.mode in TRANSPARENT or "transparency" in image.info:
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    return image.convert("RGB")
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A picture as it is stored, or why there is none."""
+
+    data: bytes | None
+    width: int | None
+    height: int | None
+    reason: str | None
+
+
+def encode(pixels_HWC: np.ndarray, storage: Storage) -> Encoded:
+    """Encode a float picture (0 to 1), unless it is NaN or blank."""
+    height, width, _ = pixels_HWC.shape
+    if not np.isfinite(pixels_HWC).all():
+        return Encoded(None, width, height, "nan")
+    image = Image.fromarray((pixels_HWC * 255).round().clip(0, 255).astype(np.uint8))
+    if is_blank(image):
+        return Encoded(None, width, height, "blank")
+    return Encoded(to_bytes(image, storage), width, height, None)
+
+
+def to_bytes(image: Image.Image, storage: Storage) -> bytes:
+    """A picture in its file format."""
+    buffer = io.BytesIO()
+    if storage.format == "png":
+        image.save(buffer, "PNG", compress_level=3)
+    elif storage.format == "webp":
+        image.save(buffer, "WEBP", lossless=True, quality=50, method=2)
+    else:
+        image.save(buffer, "JPEG", quality=storage.quality)
+    return buffer.getvalue()
+
+
+def inspect(data: bytes | None) -> Encoded:
+    """Keep the bytes of a picture that exists, if it can be opened and shows something."""
+    if data is None:
+        return Encoded(None, None, None, "missing")
+    try:
+        image = decode(data)
+    except DAMAGED:
+        return Encoded(None, None, None, "unreadable")
+    reason = "blank" if is_blank(image) else None
+    return Encoded(None if reason else data, image.width, image.height, reason)
+
+
+def decode(data: bytes) -> Image.Image:
+    """Bytes to an RGB picture."""
+    image = Image.open(io.BytesIO(data), formats=FORMATS)
+    return image.convert("RGB")
+
+
+def is_blank(image: Image.Image) -> bool:
+    """Whether every channel is the same all over."""
+    extrema = image.convert("RGB").getextrema()
+    return all(high - low < BLANK_SPREAD for low, high in extrema)

@@ -1,0 +1,232 @@
+"""Photos with captions, listed on the driver: a folder tree, Parquet, a data set, or shards.
+
+What is listed is what a face_pairs run consists of: the photos themselves are opened by workers.
+"""
+
+import json
+import threading
+from collections.abc import Iterator
+from functools import lru_cache, partial
+from itertools import count, groupby
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as pads
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+
+from raypipe.config.inputs import Photos
+from raypipe.errors import UserError
+from raypipe.inputs import pictures as existing
+from raypipe.inputs.pictures import SUFFIXES, dataset_bytes, open_dataset, read_file
+from raypipe.inputs.shards import list_shard, read_from_shard
+from raypipe.storage import schema
+from raypipe.storage.directory import batch_numbers
+from raypipe.storage.files import absolute, list_folder, open_uri, read_ahead, read_text, telling
+
+METADATA = "metadata.jsonl"
+
+Listed = tuple[str, str | None]
+"""Where a photo is, as workers open it, and its caption."""
+
+
+def list_photos(photos: Photos, batch_size: int) -> pa.Table:
+    """Every photo of the source in its order, in batches (schema.SOURCES).
+
+    UserError where there is none, or where none has a caption.
+    """
+    where = photos.folder or photos.parquet or photos.huggingface or photos.shards
+    if photos.folder is not None:
+        found = list(_folder(photos.folder, photos.captions))
+    elif photos.parquet is not None:
+        found = list(_parquet(photos))
+    elif photos.huggingface is not None:
+        found = list(_huggingface(photos))
+    else:
+        found = list(_shards(str(photos.shards), photos.captions))
+    if not found:
+        raise UserError(f"no photos found: {where}")
+    captions = [caption or photos.default_caption for _, caption in found]
+    if not any(captions):
+        raise UserError(
+            f"none of the {len(found):,} photos has a caption (photos.captions = "
+            f"{', '.join(photos.captions)}); photos.default_caption=TEXT gives them one: {where}"
+        )
+    numbers = batch_numbers(np.zeros(len(found)), batch_size)
+    batches = [f"0000-{number:08d}" for number in numbers]
+    sources = [source for source, _ in found]
+    return pa.table([sources, captions, batches], schema=schema.SOURCES)
+
+
+def _folder(root: str, names: tuple[str, ...]) -> Iterator[Listed]:
+    filesystem, base = open_uri(root)
+    root = absolute(root).rstrip("/")
+    try:
+        with telling(root):
+            infos = list_folder(filesystem, base, recursive=True)
+            if not infos and filesystem.get_file_info(base).type == pafs.FileType.NotFound:
+                raise UserError(f"photo folder not found: {root}")
+    except (OSError, ValueError) as error:
+        raise UserError(f"photo folder cannot be read: {root}: {error}") from None
+    below = sorted(info.path[len(base) :].strip("/") for info in infos if info.is_file)
+
+    def uri(name: str) -> str:
+        return f"{root}/{quote(name) if '://' in root else name}"
+
+    captions: dict[str, str | None] = {}
+    for name in below:
+        if name.rpartition("/")[2] == METADATA:
+            captions |= _metadata(uri(name), name.removesuffix(METADATA), names)
+    photos = [name for name in below if name.lower().endswith(SUFFIXES)]
+    there = set(below)
+    beside = {name: f"{name.rpartition('.')[0]}.txt" for name in photos}
+    lone = [name for name in photos if name not in captions and beside[name] in there]
+    texts = read_ahead(lone, lambda name: read_text(uri(beside[name]), "caption file"))
+    captions |= {name: clean(text) for name, text in texts}
+    for name in photos:
+        yield uri(name), captions.get(name)
+
+
+def _metadata(uri: str, folder: str, names: tuple[str, ...]) -> dict[str, str | None]:
+    """Captions of a metadata.jsonl, by the photo's path below the root."""
+    found = {}
+    for number, line in enumerate(read_text(uri, METADATA).split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            file = row["file_name"]
+        except (ValueError, KeyError, TypeError):
+            raise UserError(
+                f"each line of {METADATA} must be an object with a file_name: {uri}, line {number}"
+            ) from None
+        found[f"{folder}{file}"] = caption_of(row, names)
+    return found
+
+
+def _parquet(photos: Photos) -> Iterator[Listed]:
+    uri = str(photos.parquet)
+    filesystem, path = open_uri(uri)
+    try:
+        with telling(uri):
+            dataset = pads.dataset(path, filesystem=filesystem, format="parquet")
+    except (OSError, ValueError) as error:
+        raise UserError(f"Parquet photos cannot be read: {uri}: {error}") from None
+    if photos.image not in dataset.schema.names:
+        raise UserError(f"{uri} has no column {photos.image}; it has {dataset.schema.names}")
+    kind = dataset.schema.field(photos.image).type
+    if pa.types.is_struct(kind):  # as data sets store pictures: {bytes, path}
+        kind = kind.field("bytes").type if kind.get_field_index("bytes") >= 0 else kind
+    if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
+        raise UserError(f"Parquet photos must be encoded bytes, got {kind}: {uri}")
+    columns = [name for name in photos.captions if name in dataset.schema.names]
+    for fragment in dataset.get_fragments():
+        numbers = count()
+        for batch in fragment.to_batches(columns=columns):
+            rows = batch.to_pylist() if columns else [{}] * len(batch)
+            for row in rows:
+                yield f"{fragment.path}#{next(numbers)}", caption_of(row, photos.captions)
+
+
+def _huggingface(photos: Photos) -> Iterator[Listed]:
+    name = str(photos.huggingface)
+    dataset = open_dataset(name, photos.revision, photos.split, photos.image)
+    if photos.image not in dataset.column_names:
+        raise UserError(f"{name} has no column {photos.image}; it has {dataset.column_names}")
+    columns = [column for column in photos.captions if column in dataset.column_names]
+    if not columns:
+        return (yield from ((str(number), None) for number in range(len(dataset))))
+    for number, row in enumerate(dataset.select_columns(columns)):
+        yield str(number), caption_of(row, photos.captions)
+
+
+def _shards(root: str, names: tuple[str, ...]) -> Iterator[Listed]:
+    filesystem, base = open_uri(root)
+    root = absolute(root).rstrip("/")
+    shards = [root]
+    if not root.endswith(".tar"):
+        with telling(root):
+            infos = list_folder(filesystem, base)
+        found = sorted(info.path for info in infos if info.is_file and info.path.endswith(".tar"))
+        files = [path.rpartition("/")[2] for path in found]
+        shards = [f"{root}/{quote(file) if '://' in root else file}" for file in files]
+    for _, listed in read_ahead(shards, partial(list_shard, names=names)):
+        yield from listed
+
+
+def caption_of(row: dict[str, Any], names: tuple[str, ...]) -> str | None:
+    """The caption in a row of a table or an object of JSON; None where it is empty or no text."""
+    value = next((row[name] for name in names if name in row), None)
+    return clean(value) if isinstance(value, str) else None
+
+
+def clean(text: str) -> str | None:
+    """A caption without the space around it; None where nothing is left."""
+    return text.strip() or None
+
+
+class PhotoReader:
+    """Encoded photos by their sources; None for one that is no longer there."""
+
+    def __init__(self, photos: Photos):
+        self._photos = photos
+        self._lock = threading.Lock()
+        self._dataset = None
+        self._group = lru_cache(1)(self._read_group)
+
+    def __call__(self, sources: list[str]) -> list[bytes | None]:
+        """The bytes of each, in order."""
+        if self._photos.parquet is not None:
+            return self._rows_of_parquet(sources)
+        if self._photos.huggingface is not None:
+            return self._rows_of_dataset(sources)
+        read = read_file if self._photos.folder is not None else read_from_shard
+        return [data for _, data in read_ahead(sources, read)]
+
+    def _rows_of_parquet(self, sources: list[str]) -> list[bytes | None]:
+        """Pictures at `file#row`: batches are neighbours, so a row group is read for several."""
+        found: list[bytes | None] = []
+        for path, some in groupby(sources, key=lambda source: source.rpartition("#")[0]):
+            rows = [int(source.rpartition("#")[2]) for source in some]
+            found += self._rows_of_file(path, rows)
+        return found
+
+    def _rows_of_file(self, path: str, rows: list[int]) -> list[bytes | None]:
+        filesystem, _ = open_uri(str(self._photos.parquet))
+        try:
+            metadata = pq.read_metadata(path, filesystem=filesystem)
+        except FileNotFoundError:
+            return [None] * len(rows)
+        sizes = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+        ends = np.cumsum(sizes)
+        found: list[bytes | None] = []
+        for row in rows:
+            group = int(np.searchsorted(ends, row, side="right"))
+            if group == len(sizes):
+                found.append(None)
+                continue
+            with self._lock:
+                pictures = self._group(path, group)
+            found.append(_bytes(pictures[row - int(ends[group]) + sizes[group]].as_py()))
+        return found
+
+    def _read_group(self, path: str, group: int):
+        filesystem, _ = open_uri(str(self._photos.parquet))
+        file = pq.ParquetFile(path, filesystem=filesystem)
+        return file.read_row_group(group, columns=[self._photos.image])[self._photos.image]
+
+    def _rows_of_dataset(self, sources: list[str]) -> list[bytes | None]:
+        photos = self._photos
+        with self._lock:
+            if self._dataset is None:
+                self._dataset = existing.open_dataset(
+                    str(photos.huggingface), photos.revision, photos.split, photos.image
+                )
+            return [dataset_bytes(self._dataset[int(row)][photos.image]) for row in sources]
+
+
+def _bytes(value: bytes | dict | None) -> bytes | None:
+    """A picture of a Parquet column, which may hold it in a struct."""
+    return value.get("bytes") if isinstance(value, dict) else value

@@ -1,0 +1,254 @@
+"""Pictures that exist already, listed on the driver: a folder tree, Parquet, or a data set."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+import pyarrow as pa
+import pyarrow.dataset as pads
+import pyarrow.fs as pafs
+
+from raypipe.config.inputs import Images
+from raypipe.errors import UserError
+from raypipe.storage.files import (
+    absolute,
+    list_folder,
+    open_uri,
+    read_ahead,
+    read_whole,
+    telling,
+)
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+
+IMAGE_ID = "image_id"
+"""Column of a table that may name its pictures."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Where one picture is, and what it shows."""
+
+    model: str
+    prompt: str
+    """As it was sent: the folder's name, or the data set's column."""
+    seed: int
+    source: str
+    """What `PictureReader` opens."""
+    size: int
+    """Bytes, where the listing tells; else 0."""
+    image_id: str | None = None
+    """What a table's column of that name calls it."""
+
+
+def list_pictures(images: Images) -> list[Picture]:
+    """Every picture of the source. UserError where there is none, or two for one sample."""
+    if images.folder is not None:
+        pictures = list(_folder(images.folder))
+        where = images.folder
+    elif images.parquet is not None:
+        pictures = list(_parquet(images.parquet))
+        where = images.parquet
+    else:
+        pictures = list(_huggingface(images))
+        where = str(images.huggingface)
+    if not pictures:
+        raise UserError(
+            f"no images found (a folder must be <root>/<model>/<prompt>/<seed>.png): {where}"
+        )
+    seen: dict[tuple[str, str, int], str] = {}
+    for picture in pictures:
+        key = (picture.model, picture.prompt, picture.seed)
+        if key in seen:
+            raise UserError(
+                f"one image per model, prompt and seed, got two: {seen[key]} and {picture.source}"
+            )
+        seen[key] = picture.source
+    return pictures
+
+
+def match_prompts(prompts: list[str], suffix: str, found: set[str]) -> dict[str, str]:
+    """For each prompt, the found text that stands for it, where there is one.
+
+    It stands there as it was sent (with the suffix) or as a run of ours keeps it (without). File
+    systems do not take every character, so else texts match if their letters and digits do. No
+    text stands for two prompts.
+    """
+    matches: dict[str, str] = {}
+    free = set(found)
+    for key in (str, letters):
+        for end in (suffix, ""):
+            by_key = {key(text): text for text in sorted(free, reverse=True) if key(text)}
+            for prompt in prompts:
+                text = by_key.get(key(prompt + end))
+                if prompt not in matches and text in free:
+                    matches[prompt] = text
+                    free.remove(text)
+    return matches
+
+
+def check_seeds(seeds_of: dict[str, set[int]]) -> list[int]:
+    """The seeds that all models share. UserError, naming who lacks which, where they differ."""
+    every = set().union(*seeds_of.values())
+    lacking = {model: sorted(every - seeds) for model, seeds in seeds_of.items() if every - seeds}
+    if lacking:
+        told = "; ".join(
+            f"{model} lacks {', '.join(map(str, seeds[:5]))}{' ...' if len(seeds) > 5 else ''}"
+            for model, seeds in lacking.items()
+        )
+        raise UserError(f"all models must have images of the same seeds: {told}")
+    return sorted(every)
+
+
+def letters(text: str) -> str:
+    """What is left of a text on every file system: its letters and digits, in one case."""
+    return re.sub(r"\W|_", "", text).casefold()
+
+
+def _folder(root: str) -> Iterator[Picture]:
+    filesystem, base = open_uri(root)
+    root = absolute(root)
+    try:
+        with telling(root):
+            infos = list_folder(filesystem, base, recursive=True)
+            if not infos and filesystem.get_file_info(base).type == pafs.FileType.NotFound:
+                raise UserError(f"image folder not found: {root}")
+    except (OSError, ValueError) as error:
+        raise UserError(f"image folder cannot be read: {root}: {error}") from None
+    is_uri = "://" in root
+    for info in sorted(infos, key=lambda info: info.path):
+        parts = info.path[len(base) :].strip("/").split("/")
+        if not info.is_file or not info.path.lower().endswith(SUFFIXES):
+            continue
+        stem = parts[-1].rpartition(".")[0]
+        if len(parts) != 3 or not (stem.isascii() and stem.isdecimal()):
+            raise UserError(
+                f"an image must lie at <root>/<model>/<prompt>/<seed>.png, got {'/'.join(parts)}"
+            )
+        below = "/".join(parts)
+        source = f"{root.rstrip('/')}/{quote(below) if is_uri else below}"
+        yield Picture(parts[0], parts[1], int(stem), source, info.size)
+
+
+def _parquet(uri: str) -> Iterator[Picture]:
+    filesystem, path = open_uri(uri)
+    try:
+        dataset = pads.dataset(path, filesystem=filesystem, format="parquet")
+    except (OSError, ValueError) as error:
+        raise UserError(f"Parquet images cannot be read: {uri}: {error}") from None
+    needed = ["model", "prompt", "seed", "image"]
+    absent = [name for name in needed if name not in dataset.schema.names]
+    if absent:
+        raise UserError(f"Parquet images need columns {needed}, {uri} lacks {absent}")
+    kind = dataset.schema.field("image").type
+    if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
+        raise UserError(f"Parquet images must be encoded bytes, got {kind}: {uri}")
+    columns = [*needed[:3], *(name for name in (IMAGE_ID,) if name in dataset.schema.names)]
+    for fragment in dataset.get_fragments():
+        row = 0
+        for batch in fragment.to_batches(columns=columns):
+            for record in batch.to_pylist():
+                yield _picture(record, f"{fragment.path}#{row}")
+                row += 1
+
+
+def _huggingface(images: Images) -> Iterator[Picture]:
+    dataset = open_dataset(str(images.huggingface), images.revision, images.split)
+    absent = [n for n in ("model", "prompt", "seed", "image") if n not in dataset.column_names]
+    if absent:
+        raise UserError(f"{images.huggingface} lacks columns {absent}; has {dataset.column_names}")
+    known = [n for n in ("model", "prompt", "seed", IMAGE_ID) if n in dataset.column_names]
+    for row, record in enumerate(dataset.select_columns(known)):
+        yield _picture(record, str(row))
+
+
+def _picture(record: dict[str, Any], source: str) -> Picture:
+    """A row of a table with the columns model, prompt and seed."""
+    model, prompt, seed = record["model"], record["prompt"], record["seed"]
+    if not (isinstance(model, str) and isinstance(prompt, str) and isinstance(seed, int)):
+        raise UserError(
+            "an image's model and prompt must be text and its seed a whole number, "
+            f"got {model!r:.80}, {prompt!r:.80}, {seed!r:.80} at {source}"
+        )
+    image_id = record.get(IMAGE_ID)
+    return Picture(model, prompt, seed, source, 0, None if image_id is None else str(image_id))
+
+
+def open_dataset(identifier: str, revision: str | None, split: str, image: str = "image"):
+    """A Hugging Face data set with the images of one column left encoded."""
+    try:
+        import datasets
+    except ImportError:
+        raise UserError(
+            "a Hugging Face data set needs the datasets package: pip install 'raypipe[hub]'"
+        ) from None
+    try:
+        dataset = datasets.load_dataset(identifier, revision=revision, split=split)
+    except (OSError, ValueError) as error:
+        raise UserError(f"data set cannot be read: {identifier}: {error}") from None
+    if image in dataset.column_names:
+        dataset = dataset.cast_column(image, datasets.Image(decode=False))
+    return dataset
+
+
+def seeds_by_model(pictures: list[Picture]) -> dict[str, set[int]]:
+    """The seeds of each model's pictures."""
+    seeds: dict[str, set[int]] = defaultdict(set)
+    for picture in pictures:
+        seeds[picture.model].add(picture.seed)
+    return dict(seeds)
+
+
+def read_file(source: str) -> bytes | None:
+    """A file's content; None where there is none, or where the source is empty."""
+    if not source:
+        return None
+    filesystem, path = open_uri(source)
+    try:
+        return read_whole(filesystem, path)
+    except FileNotFoundError:
+        return None
+
+
+def dataset_bytes(image: dict | None) -> bytes | None:
+    """An encoded picture as data sets hold it: its bytes, or where they are."""
+    if image is None:
+        return None
+    return image["bytes"] if image["bytes"] is not None else read_file(image["path"] or "")
+
+
+class PictureReader:
+    """Encoded pictures by their sources; None for one that is not there."""
+
+    def __init__(self, images: Images):
+        self._images = images
+        self._dataset = None
+
+    def __call__(self, sources: Sequence[str]) -> list[bytes | None]:
+        """The bytes of each, in order."""
+        if self._images.folder is not None:
+            return [data for _, data in read_ahead(sources, read_file)]
+        if self._images.parquet is not None:
+            return self._rows_of_parquet(self._images.parquet, sources)
+        if self._dataset is None:
+            images = self._images
+            self._dataset = open_dataset(str(images.huggingface), images.revision, images.split)
+        rows = [self._dataset[int(s)]["image"] if s else None for s in sources]
+        return [dataset_bytes(row) for row in rows]
+
+    def _rows_of_parquet(self, uri: str, sources: Sequence[str]) -> list[bytes | None]:
+        """Pictures at `file#row`; each file's column is read once for all of them."""
+        filesystem, _ = open_uri(uri)
+        wanted: dict[str, list[int]] = {}
+        for source in filter(None, sources):
+            path, _, row = source.rpartition("#")
+            wanted.setdefault(path, []).append(int(row))
+        found: dict[str, bytes | None] = {}
+        for path, rows in wanted.items():
+            dataset = pads.dataset(path, filesystem=filesystem, format="parquet")
+            images = dataset.take(rows, columns=["image"])["image"].to_pylist()
+            found |= {f"{path}#{row}": image for row, image in zip(rows, images, strict=True)}
+        return [found.get(source) for source in sources]

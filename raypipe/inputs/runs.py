@@ -1,0 +1,266 @@
+"""Runs that a job begins with, by path: whether they are finished, and what they hold.
+
+Listing is done on the driver, from metadata alone; pictures are read where they are needed, by the
+`source` that their row names.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from raypipe.config.inputs import Images
+from raypipe.core import ids
+from raypipe.errors import UserError
+from raypipe.inputs.codec import inspect
+from raypipe.inputs.pictures import PictureReader, list_pictures
+from raypipe.storage import schema
+from raypipe.storage.files import Folder, read_ahead
+
+SIDES = ("good", "bad")
+"""The two pictures of a pair, which are scored and shown as two models are."""
+
+LISTED = schema.EVALUATED.remove(schema.EVALUATED.get_field_index("batch_id"))
+"""A listed picture: where it is, what it shows, and what it depends on."""
+
+Row = dict[str, Any]
+
+Found = tuple[bytes | None, str | None]
+"""An encoded picture, or None with the reason that its run says, if any."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A finished run of a job that is known."""
+
+    folder: Folder
+    manifest: Mapping[str, Any]
+
+    @property
+    def job(self) -> str:
+        """Which job's run it is."""
+        return str(self.manifest["job"])
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The resolved config that it was made by."""
+        config: Mapping[str, Any] = self.manifest["config"]
+        return config
+
+
+def finished(uri: str, job: str | Sequence[str], key: str = "run") -> Finished:
+    """A finished run of this job, or of one of these. UserError, naming the key, for anything else.
+
+    Another job's run is refused even where it has folders of the same names.
+    """
+    jobs = [job] if isinstance(job, str) else list(job)
+    folder = Folder(uri)
+    try:
+        manifest = json.loads(folder.read("manifest.json") or b"null")
+    except (OSError, ValueError):
+        manifest = None
+    is_one = (
+        isinstance(manifest, dict)
+        and manifest.get("job") in jobs
+        and isinstance(manifest.get("config"), dict)
+    )
+    if not is_one:
+        known = " or ".join(f"jobs/{name}.py" for name in jobs)
+        raise UserError(f"{key} must be a finished run of {known}, got {uri}")
+    return Finished(folder, manifest)
+
+
+def tables(folder: Folder, below: str, columns: list[str]) -> Iterator[tuple[str, pa.Table]]:
+    """Some columns of every file of a run's folder, in order, with the file's name."""
+
+    def read(name: str) -> pa.Table:
+        return pq.read_table(folder.open(f"{below}/{name}"), columns=columns)
+
+    return read_ahead(folder.names(below), read)
+
+
+def columns_of(folder: Folder, below: str, columns: list[str]) -> pa.Table:
+    """Some columns of every file of a run's folder as one table, in order; there must be one."""
+    return pa.concat_tables(table for _, table in tables(folder, below, columns))
+
+
+def photos_of(folder: Folder, name: str) -> dict[str, bytes]:
+    """Encoded photos of one file of a pair run, by their ids."""
+    photos = pq.read_table(folder.open(f"photos/{name}"), columns=["photo_id", "image"])
+    return dict(zip(*(photos[column].to_pylist() for column in photos.column_names), strict=True))
+
+
+def pairs_of(folder: Folder, name: str, rows: Sequence[int] | None = None) -> list[Row]:
+    """Pairs of one file of a pair run (schema.PAIRS), all or those at some rows.
+
+    A good picture that is not stored is the photo itself, which stands in its place here.
+    """
+    pairs = pq.read_table(folder.open(f"pairs/{name}"))
+    found: list[Row] = (pairs if rows is None else pairs.take(rows)).to_pylist()
+    if any(pair["good"] is None for pair in found):
+        photos = photos_of(folder, name)
+        for pair in found:
+            if pair["good"] is None:
+                pair["good"] = photos.get(pair["photo_id"])
+    return found
+
+
+class Pictures(Protocol):
+    """Pictures that exist somewhere: listed once, read by their sources."""
+
+    def rows(self) -> Iterator[Row]:
+        """Every picture (LISTED, and what else its run knows).
+
+        UserError where there is none, or the place is another's.
+        """
+        ...
+
+    def read(self, sources: Sequence[str], models: Sequence[str]) -> list[Found]:
+        """Encoded pictures of these rows, in order."""
+        ...
+
+
+def read_usable(pictures: Pictures, rows: Sequence[Row]) -> list[bytes | None]:
+    """Encoded pictures of listed rows; None for one that cannot be opened or shows nothing."""
+    found = pictures.read([row["source"] for row in rows], [row["model"] for row in rows])
+    return [
+        data if reason is None and inspect(data).reason is None else None for data, reason in found
+    ]
+
+
+class ExistingPictures:
+    """Pictures of a folder, a table or a data set."""
+
+    def __init__(self, images: Images, is_reference: bool = False):
+        self._images, self._is_reference = images, is_reference
+        self._reader = PictureReader(images)
+
+    def rows(self) -> Iterator[Row]:
+        seen: set[str] = set()
+        for picture in list_pictures(self._images):
+            default = f"{picture.model}/{picture.prompt}/{picture.seed}"
+            image_id = picture.image_id if picture.image_id is not None else default
+            if image_id in seen:
+                raise UserError(f"images must have ids of their own, got two of {image_id}")
+            seen.add(image_id)
+            prompt_id = ids.prompt_id(picture.prompt)
+            yield {
+                "image_id": image_id,
+                "model": picture.model,
+                "prompt_id": prompt_id,
+                "prompt": picture.prompt,
+                "seed": picture.seed,
+                "photo_id": prompt_id,
+                "is_reference": self._is_reference,
+                "source": picture.source,
+            }
+
+    def read(self, sources: Sequence[str], models: Sequence[str]) -> list[Found]:
+        return [(data, None) for data in self._reader(sources)]
+
+
+class RunPictures:
+    """Pictures of a finished consistency run."""
+
+    def __init__(self, uri: str, key: str = "run"):
+        self._uri, self._key = uri, key
+        self._folder = Folder(uri)
+
+    def rows(self) -> Iterator[Row]:
+        finished(self._uri, "consistency", self._key)
+        columns = ["sample_id", "model", "prompt_id", "prompt", "seed", "status"]
+        for name, table in tables(self._folder, "images", columns):
+            for number, row in enumerate(table.to_pylist()):
+                yield {
+                    "image_id": row.pop("sample_id"),
+                    **row,
+                    "photo_id": row["prompt_id"],
+                    "is_reference": False,
+                    "source": f"{name}#{number}",
+                }
+
+    def read(self, sources: Sequence[str], models: Sequence[str]) -> list[Found]:
+        found: dict[str, Found] = {}
+        for name, rows in _by_file(sources).items():
+            table = pq.read_table(
+                self._folder.open(f"images/{name}"), columns=["image", "reason"]
+            ).take(rows)
+            for number, row in zip(rows, table.to_pylist(), strict=True):
+                found[f"{name}#{number}"] = row["image"], row["reason"]
+        return [found[source] for source in sources]
+
+
+class PairPictures:
+    """Good and bad pictures of a finished pair run, as those of two models."""
+
+    def __init__(self, uri: str, splits: Sequence[str], key: str = "pairs"):
+        self._uri, self._key, self._splits = uri, key, splits
+        self._folder = Folder(uri)
+        self.left_out: Counter[str] = Counter()
+        """Pairs that are not listed, by reason, once `rows` has come to its end."""
+
+    def rows(self) -> Iterator[Row]:
+        finished(self._uri, "face_pairs", self._key)
+        columns = ["pair_id", "photo_id", "split", "box", "caption", "kind", "status"]
+        found = False
+        for name, table in tables(self._folder, "pairs", columns):
+            for number, row in enumerate(table.to_pylist()):
+                if row["status"] != schema.OK or row["split"] not in self._splits:
+                    reason = "refused" if row["status"] != schema.OK else "other split"
+                    self.left_out[reason] += 1
+                    continue
+                found = True
+                for side in SIDES:
+                    yield {
+                        "image_id": f"{row['pair_id']}/{side}",
+                        "model": side,
+                        "prompt_id": row["pair_id"],
+                        "prompt": row["caption"],
+                        "seed": None,
+                        "photo_id": row["photo_id"],
+                        "box": row["box"],
+                        "is_reference": False,
+                        "source": f"{name}#{number}",
+                        "kind": row["kind"],
+                    }
+        if not found:
+            counts = ", ".join(f"{n} {reason}" for reason, n in self.left_out.items())
+            raise UserError(
+                f"there must be pairs of split {', '.join(self._splits)}, got "
+                f"{counts or 'no pairs at all'}: {self._uri}"
+            )
+
+    def read(self, sources: Sequence[str], models: Sequence[str]) -> list[Found]:
+        pairs: dict[str, Row] = {}
+        for name, rows in _by_file(sources).items():
+            for number, pair in zip(rows, pairs_of(self._folder, name, rows), strict=True):
+                pairs[f"{name}#{number}"] = pair
+        return [(pairs[source][side], None) for source, side in zip(sources, models, strict=True)]
+
+
+def _by_file(sources: Sequence[str]) -> dict[str, list[int]]:
+    """Rows of each file among sources `file#row`, each once."""
+    found: dict[str, dict[int, None]] = {}
+    for source in sources:
+        name, _, row = source.rpartition("#")
+        found.setdefault(name, {})[int(row)] = None
+    return {name: list(rows) for name, rows in found.items()}
+
+
+def check_pairs(uris: Sequence[str]) -> None:
+    """UserError unless every directory is a finished pair run and no photo is in two splits."""
+    split_of: dict[str, str] = {}
+    for uri in uris:
+        folder = finished(uri, "face_pairs", "pairs").folder
+        for _, table in tables(folder, "pairs", ["photo_id", "split"]):
+            for row in table.group_by(["photo_id", "split"]).aggregate([]).to_pylist():
+                photo, split = row["photo_id"], row["split"]
+                if split_of.setdefault(photo, split) != split:
+                    raise UserError(
+                        f"a photo must be in one split only, but {photo} is in "
+                        f"{split_of[photo]} and {split}: {uri}"
+                    )

@@ -1,0 +1,94 @@
+"""WebDataset shards: tar files in which a photo and its caption are files of one stem.
+
+A photo is found again by where its bytes lie in the shard, without reading what comes before.
+"""
+
+import io
+import json
+import re
+import tarfile
+from typing import Any
+
+from raypipe.errors import UserError
+from raypipe.inputs.pictures import SUFFIXES
+from raypipe.storage.files import open_uri, telling
+
+SOURCE = re.compile(r"(.*)#(\d+)\+(\d+)", re.DOTALL)
+"""shard#offset+size, of the photo's bytes."""
+
+BUFFER = 2**16
+"""Bytes read ahead: the headers of small files are neighbours."""
+
+
+def list_shard(uri: str, names: tuple[str, ...]) -> list[tuple[str, str | None]]:
+    """(source, caption) of every photo in a shard, in its order. UserError for what is no tar file.
+
+    A stem is a path up to the first point in its last part, as WebDataset has it. The caption is
+    the .txt file's content, else what `names` name in the .json file.
+    """
+    filesystem, path = open_uri(uri)
+    photos: dict[str, str] = {}
+    captions: dict[str, str] = {}
+    try:
+        with (
+            telling(uri),
+            io.BufferedReader(filesystem.open_input_file(path), BUFFER) as file,  # type: ignore[arg-type]
+            tarfile.open(fileobj=file, mode="r:") as tar,
+        ):
+            for member in tar:
+                stem, ending = split_name(member.name)
+                if not member.isreg():
+                    continue
+                if ending in SUFFIXES:
+                    photos.setdefault(stem, f"{uri}#{member.offset_data}+{member.size}")
+                elif ending == ".txt":
+                    captions[stem] = _content(tar, member).decode(errors="replace")
+                elif ending == ".json":
+                    captions.setdefault(stem, _caption(_content(tar, member), names))
+    except FileNotFoundError:
+        raise UserError(f"shard not found: {uri}") from None
+    except (OSError, tarfile.TarError) as error:
+        raise UserError(f"shard cannot be read: {uri}: {error}") from None
+    return [(source, captions.get(stem, "").strip() or None) for stem, source in photos.items()]
+
+
+def read_from_shard(source: str) -> bytes | None:
+    """A photo's bytes; None where the shard is gone."""
+    found = SOURCE.fullmatch(source)
+    if found is None:
+        raise ValueError(f"a photo in a shard is shard#offset+size, got {source}")
+    filesystem, path = open_uri(found[1])
+    try:
+        with telling(found[1]), filesystem.open_input_file(path) as file:
+            return bytes(file.read_at(int(found[3]), int(found[2])))
+    except FileNotFoundError:
+        return None
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """Stem and ending of a file in a shard.
+
+    >>> split_name("a.b/000012.seg.PNG")
+    ('a.b/000012', '.seg.png')
+    """
+    folder, slash, last = name.rpartition("/")
+    stem, point, ending = last.partition(".")
+    return f"{folder}{slash}{stem}", f"{point}{ending}".lower()
+
+
+def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    file = tar.extractfile(member)
+    assert file is not None
+    return file.read()
+
+
+def _caption(data: bytes, names: tuple[str, ...]) -> str:
+    """The caption in a .json file; "" where there is none."""
+    try:
+        row: Any = json.loads(data)
+    except ValueError:
+        return ""
+    if not isinstance(row, dict):
+        return ""
+    value = next((row[name] for name in names if name in row), None)
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,29 @@
+"""Ask people, blind: serves the questions of a run until Ctrl-C, and keeps every answer."""
+
+from raypipe.console import message
+from raypipe.job import Job, Recipe
+from raypipe.studies.annotate.run import AnswerRun
+from raypipe.studies.annotate.settings import Annotate
+
+
+def annotate(job: Job[Annotate, AnswerRun]) -> None:
+    """Each start goes on with the answers that are there."""
+    from raypipe.studies.annotate import results, server
+    from raypipe.studies.annotate.study import Study
+
+    config, run = job.config, job.run
+    study = Study(config)
+    if job.dry_run:
+        message(server.describe(config, study))
+        return
+
+    job.begin()
+    server.serve(run, config, study)
+    counts = results.export(run, study)
+    job.finish(None, results.manifest(config, counts))
+    message(f"{counts['answers']:,} answers of {counts['annotators']:,} annotators")
+
+
+SHARE = {"share_on": "host or address at which others may reach the app, by a link with a token"}
+
+JOB = Recipe(__doc__, Annotate, AnswerRun, annotate, SHARE, ends=False)

@@ -1,0 +1,86 @@
+"""A UNet with a LoRA to train: its own weights stay as they are, and are there without a copy."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+
+import diffusers
+import torch
+from peft import LoraConfig
+from peft.tuners.tuners_utils import BaseTunerLayer
+
+from raypipe.config.model import Model
+from raypipe.config.training import Adapter
+from raypipe.errors import UserError
+from raypipe.models.lora.file import Layer
+from raypipe.weights.locate import pipeline_index
+
+NAME = "face"
+"""Of the adapter, which no file holds."""
+
+
+def check_targets(model: Model, targets: Sequence[str]) -> None:
+    """UserError for a target that no layer of the model's UNet has; reads its config alone."""
+    config = pipeline_index(model, "unet/config.json")
+    with torch.device("meta"):
+        unet = diffusers.UNet2DConditionModel.from_config(config)
+    layers = [
+        path
+        for path, module in unet.named_modules()
+        if isinstance(module, torch.nn.Linear | torch.nn.Conv2d)
+    ]
+    for target in targets:
+        if not any(path == target or path.endswith(f".{target}") for path in layers):
+            ends = sorted({path.rpartition(".")[2] for path in layers if not path[-1].isdigit()})
+            raise UserError(
+                f"adapter.targets must be ends of layers' names in the UNet of model {model.name}, "
+                f"got {target}; there are {', '.join(ends)}"
+            )
+
+
+def add_adapter(unet: diffusers.UNet2DConditionModel, settings: Adapter, seed: int) -> None:
+    """Put a fresh LoRA on a UNet, in float32; nothing else of the UNet is trained any more.
+
+    The same seed gives the same numbers on every worker.
+    """
+    unet.requires_grad_(False)
+    torch.manual_seed(seed)
+    unet.add_adapter(
+        LoraConfig(
+            r=settings.rank,
+            lora_alpha=settings.alpha or settings.rank,
+            target_modules=list(settings.targets),
+            lora_dropout=settings.dropout,
+        ),
+        NAME,
+    )
+    for parameter in unet.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+
+
+@contextlib.contextmanager
+def base_of(unet: diffusers.UNet2DConditionModel) -> Iterator[None]:
+    """Within it the UNet is what it was before the adapter, and keeps no gradients."""
+    switched = [layer for layer in _adapted(unet).values() if not layer.disable_adapters]
+    for layer in switched:
+        layer.enable_adapters(False)
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for layer in switched:
+            layer.enable_adapters(True)
+
+
+def trained_layers(unet: diffusers.UNet2DConditionModel) -> dict[str, Layer]:
+    """The LoRA by the path of each layer that it changes; alpha / rank is in `up`."""
+    layers = {}
+    for path, layer in _adapted(unet).items():
+        down, up = layer.lora_A[NAME].weight, layer.lora_B[NAME].weight
+        scaled = up.detach().float() * layer.scaling[NAME]
+        layers[path] = Layer(down.detach().float().cpu(), scaled.cpu())
+    return layers
+
+
+def _adapted(unet: diffusers.UNet2DConditionModel) -> dict[str, BaseTunerLayer]:
+    return {p: m for p, m in unet.named_modules() if isinstance(m, BaseTunerLayer)}

@@ -1,0 +1,261 @@
+"""Files by path or URI (local, s3://, gs://), through pyarrow's filesystems."""
+
+import contextlib
+import errno
+import os
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import unquote, urlsplit
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+
+from raypipe.errors import UserError
+
+S3_ATTEMPTS = 7
+"""Tries of one request, with growing pauses between them."""
+
+EMPTY_ANSWERS = 3
+"""Times that an object or a folder of a store must seem empty to be so."""
+
+READERS = 8
+"""Files fetched at once: most of the time goes to waiting for the storage."""
+
+T, U = TypeVar("T"), TypeVar("U")
+
+REFUSALS = {
+    ("NO_SUCH_BUCKET", "Bucket '"): "there is no such bucket",
+    ("INVALID_ACCESS_KEY_ID", "SIGNATURE_DOES_NOT_MATCH", "EXPIRED_TOKEN", "InvalidToken"): (
+        "the storage does not accept these credentials"
+    ),
+    ("ACCESS_DENIED", "HTTP status 403", "MISSING_AUTHENTICATION_TOKEN", "PERMISSION_DENIED"): (
+        "the storage refuses access; which credentials are used is up to the environment "
+        "(AWS_PROFILE, an instance's role, GOOGLE_APPLICATION_CREDENTIALS)"
+    ),
+}
+"""What stores say of a mistake that a person must mend."""
+
+
+class Folder:
+    """A directory on any filesystem whose files appear whole or not at all."""
+
+    def __init__(self, uri: str):
+        self.uri = absolute(uri)
+        self._fs, self._path = open_uri(uri)
+
+    def write(self, name: str, data: bytes | memoryview) -> None:
+        """Write a file so that no reader ever sees half of it.
+
+        Local files are written beside and renamed; an object store shows an object only when its
+        upload is complete. UserError for what only a person can mend, such as a full disk.
+        """
+        path = f"{self._path}/{name}"
+        with telling(self.uri):
+            if self._fs.type_name != "local":
+                # All at once and without `with`: a stream that an exception closes on its way
+                # would make an object of what it has got so far.
+                stream = self._fs.open_output_stream(path)
+                stream.write(data)
+                stream.close()
+                return
+            self._fs.create_dir(str(Path(path).parent), recursive=True)
+            partial = f"{path}.{uuid.uuid4().hex[:8]}.partial"
+            try:
+                with self._fs.open_output_stream(partial) as stream:
+                    stream.write(data)
+                self._fs.move(partial, path)
+            except OSError:
+                with contextlib.suppress(OSError):
+                    self._fs.delete_file(partial)  # it may have filled the disk
+                raise
+
+    def read(self, name: str) -> bytes | None:
+        """The file's content, or None where there is none."""
+        try:
+            with telling(self.uri):
+                return read_whole(self._fs, f"{self._path}/{name}")
+        except FileNotFoundError:
+            return None
+
+    def open(self, name: str) -> pa.NativeFile:
+        """A random-access file, for Parquet readers."""
+        with telling(self.uri):
+            return _open_whole(self._fs, f"{self._path}/{name}")
+
+    def delete(self, name: str) -> None:
+        """Remove a file if it is there."""
+        path = f"{self._path}/{name}"
+        with telling(self.uri):
+            if self._fs.get_file_info(path).type != pafs.FileType.NotFound:
+                self._fs.delete_file(path)
+
+    def delete_folder(self, below: str) -> None:
+        """Remove a folder with all that is in it, if it is there."""
+        path = f"{self._path}/{below}"
+        with telling(self.uri):
+            if self._fs.get_file_info(path).type == pafs.FileType.Directory:
+                self._fs.delete_dir(path)
+
+    def names(self, below: str = "") -> list[str]:
+        """Names of the whole files directly in the folder `below`, sorted."""
+        return sorted(
+            Path(info.path).name
+            for info in self._infos(below)
+            if info.is_file and not info.path.endswith(".partial")
+        )
+
+    def entries(self) -> list[str]:
+        """Names of all files and folders directly in it, but for half-written files, sorted."""
+        paths = [Path(info.path) for info in self._infos("")]
+        return sorted(path.name for path in paths if path.suffix != ".partial")
+
+    def clean(self, below: str) -> None:
+        """Remove what a killed process left half-written in the folder `below`."""
+        for info in self._infos(below):
+            if info.path.endswith(".partial"):
+                self._fs.delete_file(info.path)
+
+    def _infos(self, below: str) -> Iterator[pafs.FileInfo]:
+        with telling(self.uri):
+            return iter(list_folder(self._fs, f"{self._path}/{below}".rstrip("/")))
+
+
+def open_uri(uri: str) -> tuple[pafs.FileSystem, str]:
+    """Filesystem and path for a URI or a local path. UserError for an unknown scheme.
+
+    An S3 store other than Amazon's is named by AWS_ENDPOINT_URL, on every node; credentials and
+    region come from where AWS's own tools look for them.
+    """
+    try:
+        if uri.startswith("s3://"):
+            return _open_s3(uri)
+        if "://" in uri:
+            filesystem, path = pafs.FileSystem.from_uri(uri)
+        else:
+            filesystem, path = pafs.LocalFileSystem(), str(Path(uri).expanduser().absolute())
+    except (ValueError, OSError) as error:
+        raise UserError(
+            f"a path or an s3:// or gs:// URI was expected, got {uri}: {error}"
+        ) from None
+    return filesystem, path.rstrip("/")
+
+
+def read_whole(filesystem: pafs.FileSystem, path: str) -> bytes:
+    """A file's content, in one request. FileNotFoundError where there is none."""
+    with _open_whole(filesystem, path) as file:
+        return file.read()
+
+
+def list_folder(
+    filesystem: pafs.FileSystem, path: str, *, recursive: bool = False
+) -> list[pafs.FileInfo]:
+    """What is in a folder; nothing where there is none. See `_open_whole` for empty answers."""
+    selector = pafs.FileSelector(path, allow_not_found=True, recursive=recursive)
+    for _ in range(EMPTY_ANSWERS):
+        infos = filesystem.get_file_info(selector)
+        if infos or filesystem.type_name == "local":
+            break
+    return infos
+
+
+def _open_whole(filesystem: pafs.FileSystem, path: str) -> pa.NativeFile:
+    """Open a file for reading.
+
+    A store's answer that breaks off in its header tells no length, and pyarrow takes that for an
+    empty file: what is empty is asked for again.
+    """
+    for left in reversed(range(EMPTY_ANSWERS)):
+        file = filesystem.open_input_file(path)
+        if file.size() or filesystem.type_name == "local" or not left:
+            break
+    return file
+
+
+def read_ahead(items: Iterable[T], read: Callable[[T], U]) -> Iterator[tuple[T, U]]:
+    """(item, what `read` makes of it) in order; a few items ahead are read in threads.
+
+    >>> list(read_ahead("ab", str.upper))
+    [('a', 'A'), ('b', 'B')]
+    """
+    waiting = iter(items)
+    with ThreadPoolExecutor(READERS) as pool:
+        while some := list(islice(waiting, 4 * READERS)):
+            yield from zip(some, pool.map(read, some), strict=True)
+
+
+def absolute(uri: str) -> str:
+    """A local path as every process of this machine understands it; a URI as it is."""
+    return uri if "://" in uri else str(Path(uri).expanduser().absolute())
+
+
+def read_text(uri: str, what: str) -> str:
+    """A UTF-8 text file, or a UserError that says what was wrong with it."""
+    filesystem, path = open_uri(uri)
+    try:
+        with telling(uri):
+            data = read_whole(filesystem, path)
+    except FileNotFoundError:
+        raise UserError(f"{what} not found: {uri}") from None
+    except OSError as error:
+        raise UserError(f"{what} cannot be read: {uri}: {error}") from None
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{what} must be UTF-8 text: {uri}: byte {error.start} is not") from None
+
+
+@contextlib.contextmanager
+def telling(uri: str) -> Iterator[None]:
+    """Turn what only a person can mend about a storage into a UserError; leave other errors."""
+    try:
+        yield
+    except OSError as error:
+        reason = _reason(str(error))
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise UserError(
+                f"the disk of {uri} is full: free some space, and the same command goes on"
+            ) from None
+        if reason is not None:
+            raise UserError(f"{reason}: {uri}") from None
+        raise
+
+
+def _reason(text: str) -> str | None:
+    """What a store says that no retry mends, in plain words."""
+    for marks, reason in REFUSALS.items():
+        if any(mark in text for mark in marks):
+            return reason
+    return None
+
+
+def _open_s3(uri: str) -> tuple[pafs.FileSystem, str]:
+    parts = urlsplit(uri)
+    if parts.query or parts.fragment or "@" in parts.netloc or not parts.netloc:
+        raise UserError(
+            "an s3:// URI must be s3://BUCKET/KEY, its options and credentials in the environment "
+            f"(AWS_ENDPOINT_URL, AWS_REGION, AWS_PROFILE, ...), got {uri}"
+        )
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    return _s3(parts.netloc, endpoint), unquote(f"{parts.netloc}{parts.path}").rstrip("/")
+
+
+@lru_cache(maxsize=16)
+def _s3(bucket: str, endpoint: str | None) -> pafs.S3FileSystem:
+    """A client that rides out broken connections and busy servers for about half a minute."""
+    region = None
+    if not endpoint:
+        with contextlib.suppress(OSError):  # no such bucket, or no network: the first use tells
+            region = pafs.resolve_s3_region(bucket)
+    return pafs.S3FileSystem(
+        endpoint_override=endpoint,
+        region=region,
+        retry_strategy=pafs.AwsStandardS3RetryStrategy(max_attempts=S3_ATTEMPTS),
+        connect_timeout=10,
+        request_timeout=60,
+        allow_delayed_open=True,  # one request for a small object, which appears whole
+    )

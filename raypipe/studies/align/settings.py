@@ -1,0 +1,23 @@
+"""TODO-DOC."""
+
+from typing import Literal
+
+from raypipe.config.paths import FilePath
+from raypipe.config.sections import Statistics
+from raypipe.config.strict import JobConfig
+
+
+class Align(JobConfig):
+    """jobs/align.py: how often does each metric choose what people chose?"""
+
+    lists = ("choices",)
+
+    choices: FilePath
+    """File of answers (.parquet, .csv, .json, .jsonl): docs/metrics.md."""
+    layout: Literal["auto", "raypipe", "imagereward", "hpd"] = "auto"
+    """How the file is laid out; auto goes by its columns."""
+    run: FilePath
+    """Finished run of jobs/evaluate.py."""
+    metrics: tuple[str, ...] = ()
+    """Names of those judged; empty: all that score single pictures."""
+    statistics: Statistics = Statistics()

@@ -1,0 +1,21 @@
+"""The run directory of jobs/annotate.py."""
+
+from pathlib import Path
+
+from raypipe.errors import UserError
+from raypipe.storage.directory import RunDirectory
+
+PACKAGES = ("aiohttp", "pyarrow")
+
+ANSWERS = "answers.sqlite"
+
+
+class AnswerRun(RunDirectory):
+    """A local directory that collects answers; each start goes on where the last one stopped."""
+
+    def __init__(self, uri: str):
+        """UserError for a bucket, in which no database can live."""
+        if "://" in uri:
+            raise UserError(f"answers are collected on a local disk, got output {uri}")
+        super().__init__(uri)
+        self.path = Path(self.uri)

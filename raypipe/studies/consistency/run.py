@@ -1,0 +1,67 @@
+"""The run directory of the consistency job: what of it is there, and what may be added."""
+
+from typing import Any
+
+import pyarrow as pa
+
+from raypipe.config.strict import JobConfig, changes
+from raypipe.errors import UserError
+from raypipe.storage import schema
+from raypipe.storage.directory import RunDirectory
+
+
+class Run(RunDirectory):
+    """A consistency run at a path or URI."""
+
+    plan = schema.SAMPLES
+    folders = (*RunDirectory.folders, "images", "embeddings")
+
+    def changed_keys(
+        self, before: dict[str, Any], after: dict[str, Any], config: JobConfig
+    ) -> list[str]:
+        keys = super().changed_keys(before, after, config)
+        if after["encoder"][: len(before["encoder"])] != before["encoder"]:
+            keys.append("encoder")
+        models = {model["name"]: model for model in after["models"]}
+        for model in before["models"]:
+            if model["name"] in models:
+                keys += changes(model, models[model["name"]], f"models.{model['name']}.")
+        return keys
+
+    def check_encoders(self, encoders: dict[str, Any]) -> None:
+        """Refuse an encoder whose weights are not those that its stored vectors came from."""
+        self.check_note("encoders", encoders, "encoder {name}")
+
+    def new_samples(self, wanted: pa.Table) -> pa.Table:
+        """Those of the wanted samples (schema.PLANNED) that were not planned before.
+
+        UserError if the run holds a sample that is no longer wanted: the config asks for less than
+        there is, or the weights behind a name have changed.
+        """
+        # two models may send the same text to the same weights, and share the sample's id
+        planned, new, dropped = self.compare(wanted, ("model", "sample_id"))
+        if len(dropped):
+            raise UserError(self._why_dropped(planned, wanted, dropped))
+        return new
+
+    def finish(self, manifest: dict[str, Any]) -> None:
+        """Encoded texts have served their purpose: one of PixArt's is as large as its picture."""
+        self.folder.delete_folder("texts")
+        super().finish(manifest)
+
+    def _why_dropped(self, planned: pa.Table, wanted: pa.Table, dropped: pa.Table) -> str:
+        """One clear reason why planned samples are wanted no more."""
+        for column, what in (("model", "models"), ("prompt", "prompts"), ("seed", "seeds")):
+            gone = set(planned[column].unique().to_pylist())
+            gone -= set(wanted[column].unique().to_pylist())
+            if gone:
+                named = ", ".join(str(item)[:60] for item in sorted(gone)[:3])
+                return (
+                    f"a run can be extended, not cut: {self.uri} holds {what} that this config "
+                    f"does not ask for: {named}{' ...' if len(gone) > 3 else ''}"
+                )
+        names = sorted(dropped["model"].unique().to_pylist())
+        return (
+            f"the weights or images of {', '.join(names)} are not those that {self.uri} was begun "
+            "with; choose another output"
+        )

@@ -1,0 +1,67 @@
+"""The run directory of jobs/evaluate.py: what of it is there, and what may be added."""
+
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from raypipe.config.strict import JobConfig, changes
+from raypipe.errors import UserError
+from raypipe.storage import schema
+from raypipe.storage.directory import RunDirectory
+
+
+class EvaluateRun(RunDirectory):
+    """A table of pictures × metrics at a path or URI."""
+
+    plan = schema.EVALUATED
+    folders = (*RunDirectory.folders, "scores")
+
+    def changed_keys(
+        self, before: dict[str, Any], after: dict[str, Any], config: JobConfig
+    ) -> list[str]:
+        keys = super().changed_keys(before, after, config)
+        metrics = {_label(metric): metric for metric in after["metrics"]}
+        for metric in before["metrics"]:
+            label = _label(metric)
+            keys += changes(metric, metrics.get(label), f"metrics.{label}.")
+        if before["reference"] is not None:
+            keys += changes(before["reference"], after["reference"], "reference.")
+        return keys
+
+    def check_weights(self, weights: dict[str, Any]) -> None:
+        """Refuse a metric whose weights are not those that its stored scores came from."""
+        self.check_note("weights", weights, "metric {name}")
+
+    def new_pictures(self, wanted: pa.Table) -> pa.Table:
+        """Those of the wanted pictures that were not planned before.
+
+        UserError if the run holds one that is no longer wanted: the images have changed.
+        """
+        keys = ("is_reference", "model", "image_id", "source")  # two models may share a picture
+        planned, new, dropped = self.compare(wanted, keys)
+        gone = dropped.filter(pc.invert(dropped["is_reference"]))
+        added = new.filter(pc.invert(new["is_reference"]))
+        if len(gone):
+            raise UserError(self._changed(gone, "are no longer there"))
+        if len(planned) and len(added):
+            raise UserError(self._changed(added, "are new"))
+        return new
+
+    def _changed(self, pictures: pa.Table, how: str) -> str:
+        return (
+            f"the images are not those that {self.uri} was begun with: {len(pictures)} {how}, "
+            f"such as {pictures['image_id'][0].as_py()}; choose another output"
+        )
+
+
+def _label(metric: dict[str, Any]) -> str:
+    return str(metric["name"] or metric["metric"])
+
+
+def _keys(pictures: pa.Table) -> pa.ChunkedArray:
+    """What tells pictures of a run apart: two models may have made the same picture."""
+    kind = pictures["is_reference"].cast(pa.string())
+    return pc.binary_join_element_wise(
+        kind, pictures["model"], pictures["image_id"], pictures["source"], "\n"
+    )

@@ -1,0 +1,81 @@
+"""Runs the metrics that a run's batches lack."""
+
+from collections import defaultdict
+from functools import partial
+
+from raypipe.engine.session import Session
+from raypipe.engine.stage import Part, Step
+from raypipe.engine.work import work_through
+from raypipe.metrics.settings import MetricSettings
+from raypipe.storage.directory import RunDirectory, plan_batches, split_batches
+from raypipe.studies.evaluate.measure import Measure, file_name, stored_scores
+from raypipe.studies.evaluate.read import ReadPictures
+from raypipe.studies.evaluate.settings import Evaluate
+
+READ = "read pictures"
+"""The first step; the others are called by their metrics' names, in which there is no space."""
+
+Lacking = tuple[str, ...]
+"""Names of the metrics that a batch lacks, in the order of the config."""
+
+
+def wanted(config: Evaluate, is_reference: bool) -> list[MetricSettings]:
+    """The metrics of a batch: pictures of a reference set are read by metrics of sets only."""
+    return [metric for metric in config.metrics if not is_reference or metric.reads == "set"]
+
+
+def missing(run: RunDirectory, config: Evaluate) -> dict[Lacking, list[Part]]:
+    """The planned batches by which metrics they lack.
+
+    A plain comparison of names: a file appears whole or not at all, and its name says which metric
+    and batch it holds.
+    """
+    there = {f"scores/{name}" for name in run.folder.names("scores")}
+    parts: dict[Lacking, list[Part]] = {}
+    for name, group, pictures in run.plan_groups(["batch_id", "is_reference"]):
+        found: dict[Lacking, dict[str, int]] = defaultdict(dict)
+        for batch_id, batch in split_batches(pictures):
+            metrics = wanted(config, batch["is_reference"][0].as_py())
+            lacking = tuple(m.label for m in metrics if file_name(m, batch_id) not in there)
+            if lacking:
+                found[lacking][batch_id] = len(batch)
+        for lacking, sizes in found.items():
+            read = partial(plan_batches, run.uri, name, group, frozenset(sizes))
+            part = Part(len(sizes), sum(sizes.values()), read)
+            parts.setdefault(lacking, []).append(part)
+    return parts
+
+
+def measure(
+    run: RunDirectory, config: Evaluate, lacking: dict[Lacking, list[Part]], session: Session
+) -> None:
+    """Score what is missing."""
+    chains = [(parts, steps(run, config, labels)) for labels, parts in lacking.items()]
+    work_through(run.folder, chains, session)
+
+
+def steps(run: RunDirectory, config: Evaluate, lacking: Lacking) -> list[Step]:
+    """The chain that scores pictures by the named metrics."""
+    chain = [
+        Step(READ, partial(ReadPictures, config), config.pools.read, run.uri, "", _nothing, "read")
+    ]
+    metrics = [metric for metric in config.metrics if metric.label in lacking]
+    for metric in metrics:
+        pool = config.pool_of(metric)
+        chain.append(
+            Step(
+                name=metric.label,
+                make=partial(Measure, metric, pool, metric is metrics[-1]),
+                pool=pool,
+                uri=run.uri,
+                file=file_name(metric, "{batch_id}"),
+                keep=partial(stored_scores, metric),
+                key=f"metrics.{metric.label}" if metric.label in config.pools.metrics else "score",
+            )
+        )
+    return chain
+
+
+def _nothing(samples):
+    """Read pictures are not kept."""
+    return samples

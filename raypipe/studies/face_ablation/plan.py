@@ -1,0 +1,133 @@
+"""The jobs that an ablation consists of, each with its config."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from raypipe.config.paths import base_of, find_config
+from raypipe.config.strict import JobConfig, load
+from raypipe.errors import UserError
+from raypipe.storage.files import Folder
+from raypipe.studies.face_ablation.settings import FaceAblation, Question
+
+BASE = "base"
+
+SETS_OF_PROMPTS = ("faces", "general")
+
+
+@dataclass(frozen=True)
+class Training:
+    """One LoRA of the ablation."""
+
+    variant: str
+    seed: int
+    config: Any
+    """Of jobs/face_lora.py."""
+
+    @property
+    def name(self) -> str:
+        """Its model's name in the pictures' runs."""
+        return f"{self.variant}-{self.seed}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Every job of an ablation, each with a finished config."""
+
+    trainings: tuple[Training, ...]
+    pictures: dict[str, Any]
+    """Configs of jobs/consistency.py, by set of prompts."""
+    scores: dict[str, Any]
+    """Configs of jobs/evaluate.py, by set of prompts."""
+
+
+def make_plan(config: FaceAblation, settings: Mapping[str, type[JobConfig]]) -> Plan:
+    """Resolve a config into those of its jobs; UserError for what one of them would refuse.
+
+    settings: of the jobs `face_lora`, `consistency` and `evaluate`.
+    """
+    for name in config.variants:
+        if not name.isidentifier() or name == BASE:
+            raise UserError(
+                f"a variant's name must be letters, digits and underscores, and not {BASE}, "
+                f"got {name}"
+            )
+    if "://" in config.output:
+        raise UserError(
+            "the output of an ablation must be a path that every node can read, since models take "
+            f"their LoRA from one, got {config.output}"
+        )
+    if config.against is not None and config.against not in config.variants:
+        raise UserError(
+            f"against must be one of the variants {', '.join(config.variants)}, "
+            f"got {config.against}"
+        )
+    source = find_config("face_lora", config.train)
+    trainings: list[Training] = []
+    encoded: dict[bool, str] = {}
+    for variant, changed in config.variants.items():
+        for seed in range(config.training_seeds):
+            output = f"{Folder(config.output).uri}/loras/{variant}-{seed}"
+            overrides = [*changed, f"training.seed={seed}", f"output={output}"]
+            train: Any = load(source, overrides, settings["face_lora"], base_of(source))
+            first = encoded.setdefault(train.keeps, output)  # general pictures or none
+            if first != output:
+                train = train.model_copy(update={"encoded": first})
+            trainings.append(Training(variant, seed, train))
+    base = trainings[0].config.model.model_dump(mode="json") | {"name": BASE}
+    if any(t.config.model != trainings[0].config.model for t in trainings):
+        raise UserError("every variant must train the same base, but they change it")
+    models = [base] + [
+        base | {"name": t.name, "lora": {"id": f"{t.config.output}/lora.safetensors"}}
+        for t in trainings
+    ]
+    pictures, scores = {}, {}
+    for name in SETS_OF_PROMPTS:
+        question: Question = getattr(config, name)
+        pictures[name] = _validated(
+            settings["consistency"], _pictures(config, question, models, name)
+        )
+        scores[name] = _validated(settings["evaluate"], _scores(config, question, name))
+    return Plan(tuple(trainings), pictures, scores)
+
+
+def _pictures(
+    config: FaceAblation, question: Question, models: list[dict[str, Any]], name: str
+) -> dict[str, Any]:
+    pools = config.pools.model_dump(mode="json")
+    return {
+        "models": models,
+        "prompts": question.prompts,
+        "seeds": question.seeds,
+        "sampler": config.sampler.model_dump(mode="json", exclude_unset=True),
+        "encoder": config.encoder.model_dump(mode="json"),
+        "comparisons": [(model["name"], BASE) for model in models[1:]],
+        "statistics": config.statistics.model_dump(mode="json"),
+        "pools": {key: pools[key] for key in ("generate", "embed")},
+        "output": f"{config.output}/{name}/pictures",
+    }
+
+
+def _scores(config: FaceAblation, question: Question, name: str) -> dict[str, Any]:
+    return {
+        "run": f"{config.output}/{name}/pictures",
+        "metrics": [metric.model_dump(mode="json") for metric in question.metrics],
+        "baseline": BASE,
+        "statistics": config.statistics.model_dump(mode="json"),
+        "pools": {
+            "read": config.pools.read.model_dump(mode="json"),
+            "score": config.pools.score.model_dump(mode="json", exclude={"batch_size"}),
+        },
+        "output": f"{config.output}/{name}/scores",
+    }
+
+
+def _validated(kind: type[JobConfig], tree: dict[str, Any]) -> Any:
+    try:
+        return kind.model_validate(tree)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        raise UserError(f"{key}: {first['msg']}") from None

@@ -1,0 +1,43 @@
+"""TODO-DOC."""
+
+import pyarrow as pa
+
+from raypipe.storage.directory import RunDirectory
+
+PICTURES = pa.schema(
+    [
+        pa.field("batch_id", pa.string(), nullable=False),
+        pa.field("role", pa.string(), nullable=False),
+        pa.field("run", pa.string(), nullable=False),
+        pa.field("file", pa.string(), nullable=False),
+        pa.field("row", pa.int32(), nullable=False),
+        pa.field("text_id", pa.string(), nullable=False),
+    ]
+)
+"""One row per pair, or general picture, that is encoded: row `row` of a file of a run."""
+
+TEXTS = pa.schema(
+    [
+        pa.field("batch_id", pa.string(), nullable=False),
+        pa.field("text_id", pa.string(), nullable=False),
+        pa.field("text", pa.string(), nullable=False),
+        pa.field("must_fit", pa.bool_(), nullable=False),
+    ]
+)
+"""One row per text that is encoded; one that must fit the tokenizers is refused where it does not.
+The empty text is what sampling takes for no text."""
+
+
+class LoraRun(RunDirectory):
+    """A face_lora run; its plan is the list of pictures."""
+
+    plan = PICTURES
+    plan_folder = "pictures"
+    folders = ("pictures", "texts", "data", "metrics", "checkpoints", "log")
+
+
+class TextPlan(LoraRun):
+    """The same run by its texts."""
+
+    plan = TEXTS
+    plan_folder = "texts"

@@ -1,0 +1,19 @@
+"""The run directory of jobs/face_pairs.py, and its two plans: photos, then photos with splits."""
+
+from raypipe.storage import schema
+from raypipe.storage.directory import RunDirectory
+
+
+class PairRun(RunDirectory):
+    """A face_pairs run; its plan is the list of photos."""
+
+    plan = schema.SOURCES
+    plan_folder = "sources"
+    folders = ("sources", "splits", "photos", "pairs", "checks", "metrics")
+
+
+class SplitPlan(PairRun):
+    """The same run once every photo has its split, which is the plan of painting."""
+
+    plan = schema.SPLITS
+    plan_folder = "splits"

@@ -1,0 +1,125 @@
+"""What a Face Score training has shown: results.json and the report."""
+
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from PIL import Image
+
+from raypipe.core.ranking import Accuracy, accuracy, compare_metrics
+from raypipe.metrics.settings import Sharpness as SharpnessSettings
+from raypipe.metrics.sharpness import Sharpness
+from raypipe.storage import schema
+from raypipe.storage.files import Folder
+from raypipe.studies.face_score.data import FOLDER
+from raypipe.studies.face_score.settings import FaceScore
+from raypipe.studies.face_score.task import TESTED
+from raypipe.training.loop import STEPS, VALIDATIONS, read_log
+
+SIDES = ("good", "bad")
+
+
+def results(config: FaceScore, folder: Folder, counts: dict[str, int]) -> dict[str, Any]:
+    """results.json: pair accuracy on the test split, in all, by tag and by kind.
+
+    Sharpness stands beside it, as the shortcut that a score of faces must not be.
+    """
+    tested = pq.read_table(folder.open(TESTED))
+    correct_M = right(tested["good_score"].to_numpy(), tested["bad_score"].to_numpy())
+    photos_M = tested["photo_id"].to_numpy(zero_copy_only=False)
+    baseline_M = _sharpness_right(folder)
+
+    def judged(correct: NDArray[np.float64], rows: NDArray[np.bool_]) -> dict[str, Any]:
+        found = accuracy(
+            correct[rows],
+            photos_M[rows],
+            seed=config.training.seed,
+            resamples=config.resamples,
+            confidence=1 - config.alpha,
+        )
+        return _told(found)
+
+    everything = np.ones(len(tested), bool)
+    comparison = compare_metrics(
+        correct_M,
+        baseline_M,
+        photos_M,
+        a="Face Score",
+        b="sharpness",
+        seed=config.training.seed,
+        resamples=config.resamples,
+        confidence=1 - config.alpha,
+    )
+    steps, validations = read_log(folder, STEPS), read_log(folder, VALIDATIONS)
+    return {
+        "schema_version": schema.SCHEMA_VERSION,
+        "alpha": config.alpha,
+        "pairs": {split: counts[split] for split in ("train", "validation", "test")},
+        "left_out": {k: n for k, n in counts.items() if k in ("refused", "same", "other kind")},
+        "test": {
+            "pair_accuracy": judged(correct_M, everything),
+            "by_tag": {name: judged(correct_M, rows) for name, rows in _groups(tested, "tags")},
+            "by_kind": {name: judged(correct_M, rows) for name, rows in _groups(tested, "kind")},
+            "sharpness": judged(baseline_M, everything),
+            "against_sharpness": {
+                "difference": asdict(comparison.difference),
+                "p_value": comparison.test.p_value,
+                "method": comparison.test.method,
+            },
+        },
+        "training": {
+            "steps": len(steps),
+            "best_step": max(validations, key=lambda line: line["accuracy"])["step"],
+            "validations": validations,
+        },
+        "notes": [note for note in [alarm(config, [line["loss"] for line in steps])] if note],
+    }
+
+
+def right(good: NDArray[np.float64], bad: NDArray[np.float64]) -> NDArray[np.float64]:
+    """1 where the good one scores higher, 0 where the bad one does, ½ where neither."""
+    return np.asarray((1 + np.sign(good - bad)) / 2, np.float64)
+
+
+def alarm(config: FaceScore, losses: Sequence[float]) -> str | None:
+    """A warning where the loss stands at ln 2 at the end: nothing was learned."""
+    recent = losses[-config.alarm.after :]
+    if not recent or abs(float(np.mean(recent)) - math.log(2)) > config.alarm.within:
+        return None
+    return (
+        f"the loss stands at {np.mean(recent):.3f}, which is ln 2, that of a coin: nothing was "
+        "learned; a larger training.lr, a smaller frozen share or more steps may help"
+    )
+
+
+def _groups(tested: pa.Table, column: str) -> list[tuple[str, NDArray[np.bool_]]]:
+    """Rows of each tag, or of each kind, by name."""
+    lists = [v if isinstance(v, list) else [v] for v in tested[column].to_pylist()]
+    names = sorted({name for row in lists for name in row})
+    return [(name, np.array([name in row for row in lists])) for name in names]
+
+
+def _told(found: Accuracy) -> dict[str, Any]:
+    keys = ("value", "low", "high", "n", "ties", "photos", "method", "reason")
+    return {key: value for key, value in asdict(found).items() if key in keys}
+
+
+def _test_crops(folder: Folder, columns: Sequence[str]) -> list[dict[str, Any]]:
+    """The crops of the test split, in the order of TESTED."""
+    rows: list[dict[str, Any]] = []
+    for name in folder.names(f"{FOLDER}/test"):
+        with folder.open(f"{FOLDER}/test/{name}") as file:
+            rows += pa.ipc.open_file(file).read_all().select(list(columns)).to_pylist()
+    return rows
+
+
+def _sharpness_right(folder: Folder) -> NDArray[np.float64]:
+    rows, measure = _test_crops(folder, SIDES), Sharpness(SharpnessSettings())
+    sides = {side: measure([Image.open(io.BytesIO(row[side])) for row in rows]) for side in SIDES}
+    return right(sides["good"], sides["bad"])

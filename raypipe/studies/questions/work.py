@@ -1,0 +1,142 @@
+"""Questions from a finished run: which ones, in which pictures, under names that say nothing."""
+
+import hmac
+import random
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from hashlib import sha256
+from typing import Any
+
+import pyarrow as pa
+
+from raypipe.errors import UserError
+from raypipe.storage import schema
+from raypipe.storage.provenance import provenance
+from raypipe.studies.questions import draw
+from raypipe.studies.questions.plan import Plan
+from raypipe.studies.questions.run import QuestionRun
+from raypipe.studies.questions.settings import Questions
+from raypipe.studies.questions.sources import Comparison, Source, Thing
+
+PACKAGES = ("numpy", "pyarrow", "pillow")
+
+LOWEST = "1"
+"""The rating that a scrambled picture is expected to get, or one more."""
+
+
+def make(run: QuestionRun, config: Questions, source: Source, plan: Plan) -> pa.Table:
+    """Draw every picture and write the table of questions (schema.QUESTIONS), which is returned."""
+    secret = secrets.token_bytes(32)
+    run.folder.delete_folder("pictures")  # of an interrupted start, under another secret
+    maker = _Maker(run, config, source, secret)
+    rows = [maker.question(comparison) for comparison in plan.comparisons]
+    for index in plan.repeats:
+        row = rows[index]
+        name = maker.name("repeat", row["question_id"])
+        rows.append({**row, "question_id": name, "role": "repeat", "repeat_of": row["question_id"]})
+    rows += [maker.check(plan, number) for number in range(len(plan.checks))]
+    rng = random.Random(secret)
+    rng.shuffle(rows)  # so that the order of the table tells nothing either
+    table = pa.Table.from_pylist(rows, schema=schema.QUESTIONS)
+    run.write_table("questions.parquet", table)
+    return table
+
+
+def manifest(config: Questions, table: pa.Table) -> dict[str, Any]:
+    """Where the questions come from."""
+    roles = table["role"].to_pylist()
+    return {
+        **provenance("questions", config, PACKAGES),
+        "inputs": [config.run],
+        "counts": {role: roles.count(role) for role in sorted(set(roles))},
+    }
+
+
+class _Maker:
+    """Draws what is shown and names it."""
+
+    def __init__(self, run: QuestionRun, config: Questions, source: Source, secret: bytes):
+        self._run, self._config, self._source, self._secret = run, config, source, secret
+        self._drawn: dict[str, str] = {}
+
+    def name(self, *words: str) -> str:
+        """An opaque name: a keyed hash, so that nobody can find out of what."""
+        return hmac.new(self._secret, "\0".join(words).encode(), sha256).hexdigest()[:24]
+
+    def question(self, comparison: Comparison) -> dict[str, Any]:
+        """One row of the table, its pictures drawn."""
+        a, b = comparison.a, comparison.b
+        return self._row(
+            self.name("question", comparison.key),
+            comparison,
+            a_id=a.name,
+            b_id=b.name if b else None,
+            a_picture=self._draw(a),
+            b_picture=self._draw(b) if b else None,
+        )
+
+    def check(self, plan: Plan, number: int) -> dict[str, Any]:
+        """A question with an obvious answer; number 0 is the example of the instructions."""
+        comparison = plan.comparisons[plan.checks[number]]
+        images, size = self._source.read(comparison.a), self._config.size
+        key = f"{number}/{comparison.key}"
+        changes: dict[str, Any] = {"expected": "a"}
+        if self._config.kind == "grid":
+            others = self._of_other_prompts(plan, number)
+            good, bad = draw.grid([images[0]] * len(others), size), draw.grid(others, size)
+        else:
+            good = draw.single(images[0], size)
+            bad = draw.scrambled(images[0], size, number)
+        if self._config.kind == "rate":
+            changes["expected"] = LOWEST
+            good, bad = bad, good
+        else:
+            changes |= {"b_id": "check/b", "b_picture": self._keep(f"bad/{key}", lambda: bad)}
+        return self._row(
+            self.name("check", key),
+            comparison,
+            role="check" if number else "example",
+            a_id="check/a",
+            a_picture=self._keep(f"good/{key}", lambda: good),
+            **changes,
+        )
+
+    def _row(self, name: str, comparison: Comparison, **columns: Any) -> dict[str, Any]:
+        row: dict[str, Any] = {"question_id": name, "kind": self._config.kind, "role": "question"}
+        row |= {"prompt": comparison.prompt, "photo_id": comparison.photo_id}
+        return {**row, "subset": comparison.subset, **columns}
+
+    def _of_other_prompts(self, plan: Plan, number: int) -> list[bytes]:
+        """A picture each of several prompts, as many as a grid has or nearly so."""
+        own = plan.comparisons[plan.checks[number]]
+        one_each = {c.photo_id: c.a for c in plan.comparisons}
+        others = list(one_each.values())
+        random.Random(f"{self._config.seed}/{number}").shuffle(others)
+        images = (self._source.read(Thing("", thing.rows[:1])) for thing in others)
+        return [image for found in _take(images, max(2, len(own.a.rows))) for image in found]
+
+    def _draw(self, thing: Thing) -> str:
+        def picture() -> bytes:
+            images = self._source.read(thing)
+            if len(images) < len(thing.rows):
+                raise UserError(f"a picture of {thing.name} cannot be opened: {self._config.run}")
+            size = self._config.size
+            return (
+                draw.grid(images, size)
+                if self._config.kind == "grid"
+                else draw.single(images[0], size)
+            )
+
+        return self._keep(f"thing/{thing.name}/{len(thing.rows)}", picture)
+
+    def _keep(self, key: str, picture: Callable[[], bytes]) -> str:
+        """Write a picture once; returns its name."""
+        if key not in self._drawn:
+            name = self.name("picture", key)
+            self._run.folder.write(f"pictures/{name}.webp", picture())
+            self._drawn[key] = name
+        return self._drawn[key]
+
+
+def _take(items: Iterator[list[bytes]], n: int) -> Sequence[list[bytes]]:
+    return [item for item, _ in zip(items, range(n), strict=False)]

@@ -1,0 +1,249 @@
+"""Object stores: a real S3 server, broken connections, refused access; and a disk that is full."""
+
+import io
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from raypipe.config.inputs import Images
+from raypipe.errors import UserError
+from raypipe.inputs.pictures import list_pictures
+from raypipe.inputs.prompts import read_prompts
+from raypipe.storage import files, schema
+from raypipe.storage.directory import config_hash
+from raypipe.storage.files import Folder, open_uri, read_text
+from raypipe.studies.consistency.plan import batches, make_plan
+from raypipe.studies.consistency.read import ReadImages
+from raypipe.studies.consistency.run import Run
+from raypipe.studies.consistency.work import missing
+from tests.support import s3
+
+LARGE = os.urandom(12_000_000)
+"""Bytes of a file that is uploaded in parts."""
+
+
+@pytest.fixture(scope="module")
+def proxy():
+    """Between the tests and the server, which has a bucket called `bucket`."""
+    with s3.server() as port:
+        s3.client(port).create_bucket(Bucket="bucket")
+        proxy = s3.Proxy(port)
+        proxy.store = s3.client(port)
+        yield proxy
+        proxy.close()
+
+
+@pytest.fixture(scope="module")
+def png() -> bytes:
+    """A picture's bytes."""
+    buffer = io.BytesIO()
+    Image.effect_noise((16, 16), 90).convert("RGB").save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def bucket(proxy, monkeypatch, request):
+    """URI of an empty folder of the bucket, reached through the proxy."""
+    for name, value in s3.CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{proxy.port}")
+    return f"s3://bucket/{request.node.name}"
+
+
+def told(function, *arguments) -> str:
+    with pytest.raises(UserError) as caught:
+        function(*arguments)
+    return str(caught.value)
+
+
+def test_a_folder_of_a_bucket_is_like_one_of_a_disk(bucket, tmp_path):
+    listings = []
+    for folder in (Folder(bucket), Folder(str(tmp_path))):
+        assert folder.names() == []
+        assert folder.read("a") is None
+        folder.write("a", b"1")
+        folder.write("sub/b c%20", b"2")
+        folder.write("a", b"3")
+        folder.write("sub/deep/d", b"4")
+        assert folder.read("a") == b"3"
+        assert folder.open("sub/b c%20").read() == b"2"
+        listings.append((folder.names(), folder.names("sub"), folder.entries()))
+        folder.delete("a")
+        folder.delete("a")
+        assert folder.read("a") is None
+        folder.delete_folder("sub")
+        folder.delete_folder("sub")
+        assert folder.names("sub") == []
+    assert listings[0] == listings[1] == (["a"], ["b c%20"], ["a", "sub"])
+
+
+def test_more_files_than_one_answer_lists(bucket, proxy):
+    key = bucket.removeprefix("s3://bucket/")
+    for index in range(1_050):  # S3 answers with a thousand at a time
+        proxy.store.put_object(Bucket="bucket", Key=f"{key}/many/{index:05d}", Body=b"")
+    for after in (None, 50, 5_000, 100_000):  # cut in the header, and in the list
+        proxy.down_after = after
+        assert Folder(bucket).names("many") == [f"{index:05d}" for index in range(1_050)]
+        assert proxy.down_after is None
+
+
+@pytest.mark.parametrize(
+    ("cut", "data"), [("up_after", b"small"), ("up_after", LARGE), ("down_after", b"small")]
+)
+def test_a_connection_that_breaks_in_the_middle(bucket, proxy, data, cut):
+    folder = Folder(bucket)
+    cuts = proxy.cuts
+    setattr(proxy, cut, len(data) // 3 if cut == "up_after" else 50)
+    folder.write("file", data)
+    assert proxy.cuts == cuts + 1
+    key = bucket.removeprefix("s3://bucket/") + "/file"
+    assert proxy.store.get_object(Bucket="bucket", Key=key)["Body"].read() == data
+    for read in (lambda: folder.read("file"), lambda: folder.open("file").read()):
+        for after in (len(data) // 2, 50):  # in the content, where it is long; in the header
+            cuts = proxy.cuts
+            proxy.down_after = after
+            assert read() == data
+            assert proxy.cuts == cuts + 1
+
+
+def test_a_file_that_is_really_empty_is_empty(bucket):
+    folder = Folder(bucket)
+    folder.write("file", b"")
+    assert folder.read("file") == b""
+
+
+def test_an_upload_that_is_never_finished_is_never_seen(bucket, proxy, monkeypatch):
+    monkeypatch.setattr("raypipe.storage.files.S3_ATTEMPTS", 1)
+    monkeypatch.setattr(
+        "raypipe.storage.files._s3", files._s3.__wrapped__
+    )  # a client of these settings
+    folder = Folder(bucket)
+    proxy.up_after = 6_000_000
+    with pytest.raises(OSError, match="NETWORK_CONNECTION"):
+        folder.write("file", LARGE)
+    assert folder.names() == []
+    assert folder.read("file") is None
+
+
+def test_a_writer_that_is_killed_leaves_nothing_to_see(bucket):
+    code = (
+        "import os, sys; from raypipe.storage.files import open_uri\n"
+        "fs, path = open_uri(sys.argv[1])\n"
+        "stream = fs.open_output_stream(path + '/file')\n"
+        "stream.write(bytes(12_000_000)); stream.flush(); os.kill(os.getpid(), 9)"
+    )
+    killed = subprocess.run([sys.executable, "-c", code, bucket], check=False)
+    assert killed.returncode == -9
+    assert Folder(bucket).names() == []
+
+
+def test_a_bucket_that_is_not_there(bucket):
+    assert told(Folder("s3://no-such-bucket/run").write, "a", b"1").startswith(
+        "there is no such bucket: s3://no-such-bucket/run"
+    )
+
+
+def test_credentials_that_the_store_does_not_accept(monkeypatch):
+    with s3.server(INITIAL_NO_AUTH_ACTION_COUNT="0") as port:  # moto then checks who asks
+        for name, value in s3.CREDENTIALS.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+        folder = Folder("s3://bucket/run")
+        assert "does not accept these credentials" in told(folder.write, "a", b"1")
+        assert "does not accept these credentials" in told(folder.names)
+
+
+@pytest.mark.parametrize(
+    "uri", ["s3://key:secret@bucket/run", "s3://bucket/run?region=x", "s3://", "s3://bucket/a#b"]
+)
+def test_options_and_secrets_do_not_stand_in_a_uri(uri):
+    assert told(open_uri, uri).startswith("an s3:// URI must be s3://BUCKET/KEY")
+
+
+def test_prompts_are_read_from_a_bucket(bucket):
+    Folder(bucket).write("prompts.txt", b"a cat\na dog\n")
+    assert read_prompts(f"{bucket}/prompts.txt", "prompt") == (["a cat", "a dog"], [])
+    assert told(read_text, f"{bucket}/none.txt", "prompts file") == (
+        f"prompts file not found: {bucket}/none.txt"
+    )
+
+
+def test_pictures_are_read_from_a_bucket(bucket, png):
+    Folder(bucket).write("one/a cat, 50% off/3.png", png)
+    folder = Images(folder=bucket)
+    (picture,) = list_pictures(folder)
+    assert (picture.model, picture.prompt, picture.seed) == ("one", "a cat, 50% off", 3)
+    row = {"model": ["one"], "prompt": ["a cat"], "seed": [3], "image": [png]}
+    Run(bucket).write_table("table/x.parquet", pa.table(row))
+    table = Images(parquet=f"{bucket}/table")
+    for images, source in ((folder, picture.source), (table, list_pictures(table)[0].source)):
+        read = ReadImages(images)(pa.table({"source": [source]}))
+        assert read["image"].to_pylist() == [png]
+
+
+def test_a_run_lives_in_a_bucket(bucket, study, proxy):
+    proxy.every = 7
+    config = study(output=bucket)
+    run = Run(bucket)
+    run.check(config)
+    plan = make_plan(config)
+    run.begin(config, encoders=plan.encoders)
+    run.add_samples(batches(run.new_samples(plan.samples()), config, 0), 0)
+    assert len(run.samples()) == plan.n_samples
+    assert missing(run, config).samples("generate") == plan.n_samples
+    assert len(run.new_samples(plan.samples())) == 0
+    run.finish({"status": "complete", "config_hash": config_hash(config)})
+    assert Run(bucket).is_finished(config)
+    assert Run(bucket).folder.entries() == [
+        "config.yaml",
+        "encoders.json",
+        "manifest.json",
+        "samples",
+    ]
+    proxy.every = None
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system with room for one megabyte."""
+    where = tmp_path / "disk"
+    where.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(where)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("a small file system cannot be mounted without the right to (root)")
+    yield where
+    subprocess.run(["umount", str(where)], check=True)
+
+
+def test_a_full_disk_is_told_and_loses_nothing(small_disk):
+    folder = Folder(str(small_disk / "run"))
+    folder.write("images/1.parquet", b"x" * 600_000)
+    assert told(folder.write, "images/2.parquet", b"y" * 600_000) == (
+        f"the disk of {small_disk / 'run'} is full: free some space, and the same command goes on"
+    )
+    assert folder.names("images") == ["1.parquet"]
+    assert folder.read("images/1.parquet") == b"x" * 600_000
+    assert [path.name for path in (small_disk / "run" / "images").iterdir()] == ["1.parquet"]
+    folder.write("images/3.parquet", b"z" * 300_000)  # the half-written one is gone
+
+
+def test_embeddings_on_a_bucket_are_those_that_were_stored(bucket):
+    vectors = np.eye(4, dtype=np.float32)
+    table = pa.table(
+        {
+            "sample_id": list("abcd"),
+            "encoder": ["e"] * 4,
+            "embedding": pa.FixedSizeListArray.from_arrays(vectors.ravel(), 4),
+            "clip_score": pa.nulls(4, pa.float32()),
+        },
+        schema=schema.embeddings(4),
+    )
+    run = Run(bucket)
+    run.write_table("embeddings/e.parquet", table)
+    assert pq.read_table(run.folder.open("embeddings/e.parquet")).equals(table)

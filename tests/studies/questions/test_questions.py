@@ -1,0 +1,101 @@
+"""What is asked, and that nothing about it tells which model made it."""
+
+import io
+import json
+
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from raypipe.storage import schema
+from raypipe.studies.annotate.order import order
+from raypipe.studies.questions import draw
+from tests.support import study_runs
+from tests.support.annotators import job, questions
+
+
+def test_names_say_nothing_and_pictures_hold_only_pixels(source, study):
+    table = pq.read_table(study / "questions.parquet")
+    assert table.schema == schema.QUESTIONS
+    rows = table.to_pylist()
+    roles = [row["role"] for row in rows]
+    assert {role: roles.count(role) for role in set(roles)} == {
+        "question": 6, "repeat": 2, "check": 2, "example": 1,
+    }  # fmt: skip
+    files = sorted(path.name for path in (study / "pictures").iterdir())
+    named = {row[side] for row in rows for side in ("a_picture", "b_picture")}
+    assert files == sorted(f"{name}.webp" for name in named)
+    for row in rows:
+        assert all(c in "0123456789abcdef" for c in row["question_id"] + row["a_picture"])
+    for file in (study / "pictures").iterdir():
+        picture = Image.open(file)
+        assert picture.format == "WEBP"
+        assert not picture.getexif()
+        assert max(picture.size) <= 720
+        assert not any(m.encode() in file.read_bytes() for m in study_runs.MODELS)
+    again = questions(source, study.parent / "again", "grid", "repeats=2", "checks=2")
+    others = pq.read_table(again / "questions.parquet").to_pylist()
+    assert not {row["question_id"] for row in rows} & {row["question_id"] for row in others}
+    assert {row["a_id"] for row in rows} == {row["a_id"] for row in others}
+
+
+def test_a_finished_run_is_made_once(source, study, tmp_path):
+    before = (study / "questions.parquet").read_bytes()
+    config = study.with_suffix(".yaml")
+    done = job("questions", config, "repeats=2", "checks=2")
+    assert "already complete" in done.stderr
+    assert (study / "questions.parquet").read_bytes() == before
+    assert json.loads((study / "manifest.json").read_text())["counts"]["question"] == 6
+    other = job("questions", config, "repeats=1", "checks=2")
+    assert (other.returncode, "this config changes repeats" in other.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        (["run=nowhere"], "run must be a finished run of jobs/consistency.py, got nowhere"),
+        (["models=[Quokka]"], "has no model Quokka"),
+        (["repeats=7"], "repeats must be at most the 6 questions, got 7"),
+        (["models=[Quokkadiffusion]"], "there must be something to ask"),
+        (["kind=rat"], "Input should be 'grid', 'pair' or 'rate', got \"rat\""),
+        (["limit=1"], "a check of grids needs two prompts, got 1"),
+        (["limit=3", "repeats=4"], "repeats must be at most limit, got 4 and 3"),
+    ],
+)
+def test_mistakes_are_one_line(source, tmp_path, changes, told):
+    (tmp_path / "c.yaml").write_text(f"run: {source}\nkind: grid\noutput: {tmp_path}/x\n")
+    done = job("questions", tmp_path / "c.yaml", *changes)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert told in done.stderr
+    assert not (tmp_path / "x").exists()
+
+
+def picture(size: tuple[int, int], colour: str = "red") -> bytes:
+    sink = io.BytesIO()
+    Image.new("RGB", size, colour).save(sink, "PNG")
+    return sink.getvalue()
+
+
+def test_grids_are_as_large_as_asked_and_never_enlarged():
+    pictures = [picture((400, 300), colour) for colour in ("red", "lime", "blue", "black", "white")]
+    grid = Image.open(io.BytesIO(draw.grid(pictures, 604)))
+    assert grid.size == (3 * 198 + 8, 2 * 198 + 4)
+    middle = [grid.getpixel((99 + 202 * (n % 3), 99 + 202 * (n // 3))) for n in range(5)]
+    pure = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (0, 0, 0), (255, 255, 255)]
+    for found, wanted in zip(middle, pure, strict=True):
+        assert max(abs(x - y) for x, y in zip(found, wanted, strict=True)) < 12
+    small = Image.open(io.BytesIO(draw.grid([picture((32, 32))] * 4, 720)))
+    assert small.size == (68, 68)
+    assert Image.open(io.BytesIO(draw.single(picture((400, 200)), 100))).size == (100, 50)
+
+
+def test_orders_are_kept_differ_and_put_repeats_late():
+    asked = [(f"q{i}", None) for i in range(200)] + [(f"r{i}", f"q{i}") for i in range(20)]
+    anna = order(asked, "anna", 3)
+    assert anna == order(list(reversed(asked)), "anna", 3)
+    assert anna != order(asked, "bert", 3)
+    assert anna != order(asked, "anna", 4)
+    place = {item.question_id: at for at, item in enumerate(anna)}
+    assert sorted(place) == sorted(name for name, _ in asked)
+    assert min(place[f"r{i}"] - place[f"q{i}"] for i in range(20)) > 20
+    assert 70 < sum(item.swapped for item in anna) < 150

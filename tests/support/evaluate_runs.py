@@ -1,0 +1,108 @@
+"""Runs of jobs/evaluate.py without Ray: the same plan, stages and files, batch after batch."""
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import torch
+
+from raypipe.core import ids
+from raypipe.miniature import data, reward
+from raypipe.models.reward.network import new_network
+from raypipe.storage import schema
+from raypipe.storage.directory import config_hash, write_table
+from raypipe.studies.evaluate import results as evaluate_results
+from raypipe.studies.evaluate import work as measure_all
+from raypipe.studies.evaluate.plan import batches, make_plan
+from raypipe.studies.evaluate.run import EvaluateRun
+from raypipe.studies.evaluate.settings import Evaluate
+
+
+def begin(config: Evaluate) -> EvaluateRun:
+    """As far as the plan, as the job does."""
+    run, plan = EvaluateRun(config.output), make_plan(config)
+    run.check(config)
+    new = run.new_pictures(plan.pictures)
+    run.check_weights(plan.weights)
+    run.begin(config, weights=plan.weights)
+    if len(new):
+        part = run.next_part()
+        run.add_samples(batches(new, config.pools.read.batch_size, part), part)
+    return run
+
+
+def measure(run: EvaluateRun, config: Evaluate) -> list[str]:
+    """Scores what is missing; returns the names of the files that it has written."""
+    written = []
+    for lacking, parts in measure_all.missing(run, config).items():
+        steps = measure_all.steps(run, config, lacking)
+        stages = [(step, step.make()) for step in steps]
+        for part in parts:
+            for pictures in part.read():
+                written += _through(run, pictures, stages)
+    return written
+
+
+def _through(run, pictures, stages) -> list[str]:
+    written, batch_id = [], pictures["batch_id"][0].as_py()
+    for step, stage in stages:
+        new = stage(pictures.select(list(stage.reads)))
+        assert len(new) == len(pictures)
+        for name in new.column_names:
+            pictures = pictures.append_column(new.schema.field(name), new[name])
+        if step.file:
+            name = step.file.format(batch_id=batch_id)
+            write_table(run.folder, name, step.keep(pictures))
+            written.append(name)
+        pictures = pictures.drop_columns(list(stage.drops))
+    return written
+
+
+def finish(config: Evaluate) -> tuple[dict, pa.Table]:
+    """A whole run, but for its page; returns (results, scores.parquet)."""
+    run = begin(config)
+    measure(run, config)
+    outcome = evaluate_results.evaluate(run, config, make_plan(config))
+    run.write_table("scores.parquet", outcome.table)
+    run.write_json("results.json", outcome.results)
+    run.finish({"status": "complete", "config_hash": config_hash(config)})
+    return outcome.results, outcome.table
+
+
+def reward_files(folder: Path, kind: str = "image_reward") -> Path:
+    """An untrained reward in the shape of the miniature one."""
+    torch.manual_seed(0)
+    words = reward.tokenizer(data.some_captions(200))
+    network = new_network(reward.geometry(len(words)))
+    for name, parameter in network.mlp.named_parameters():
+        if name.endswith("weight"):
+            torch.nn.init.xavier_normal_(parameter)
+    reward.save(network, words, folder)
+    facts = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**facts, "kind": kind}))
+    return folder
+
+
+def consistency_run(folder: Path, pictures: dict[str, dict[str, dict[int, bytes | None]]]) -> Path:
+    """The images of a finished consistency run: {model: {prompt: {seed: PNG, or None}}}."""
+    run = EvaluateRun(str(folder))
+    for number, (model, prompts) in enumerate(pictures.items()):
+        rows = [
+            {
+                "sample_id": ids.content_hash({"m": model, "p": prompt, "s": seed}),
+                "model": model,
+                "prompt_id": ids.prompt_id(prompt),
+                "prompt": prompt,
+                "seed": seed,
+                "image": data,
+                "truncated": False,
+                "status": schema.OK if data else schema.QUARANTINED,
+                "reason": None if data else "nsfw",
+            }
+            for prompt, seeds in prompts.items()
+            for seed, data in seeds.items()
+        ]
+        table = pa.Table.from_pylist(rows, schema=schema.IMAGES)
+        run.write_table(f"images/0000-{number:08d}.parquet", table)
+    run.write_json("manifest.json", {"config_hash": "x"})
+    return folder

@@ -1,0 +1,66 @@
+"""A small finished consistency run with known scores, made without a model, to ask people about."""
+
+import hashlib
+import io
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from raypipe.core import ids
+from raypipe.storage import schema
+
+MODELS = ("Zebrafish-XL", "Quokkadiffusion")
+"""Names that occur nowhere by accident."""
+
+
+def png(text: str) -> bytes:
+    """A plain picture with two tones that depend on a text."""
+    digest = hashlib.sha256(text.encode()).digest()
+    picture = Image.new("RGB", (32, 32), tuple(digest[:3]))
+    picture.paste(tuple(digest[3:6]), (8, 8, 24, 24))
+    sink = io.BytesIO()
+    picture.save(sink, "PNG")
+    return sink.getvalue()
+
+
+def write(
+    folder: Path, scs: dict[str, tuple[float, ...]], seeds: int = 4, models: tuple = MODELS
+) -> Path:
+    """scs: the score of each model by prompt."""
+    for number, model in enumerate(models):
+        rows = [
+            {
+                "sample_id": ids.content_hash({"m": model, "p": prompt, "s": seed}),
+                "model": model,
+                "prompt_id": ids.prompt_id(prompt),
+                "prompt": prompt,
+                "seed": seed,
+                "image": png(f"{model}/{prompt}/{seed}"),
+                "truncated": False,
+                "status": schema.OK,
+            }
+            for prompt in scs
+            for seed in range(seeds)
+        ]
+        (folder / "images").mkdir(parents=True, exist_ok=True)
+        table = pa.Table.from_pylist(rows, schema=schema.IMAGES)
+        pq.write_table(table, folder / "images" / f"0000-{number:08d}.parquet")
+    scores = [
+        {
+            "model": model,
+            "prompt_id": ids.prompt_id(prompt),
+            "prompt": prompt,
+            "encoder": "toy",
+            "scs": values[number],
+            "n_images": seeds,
+            "clip_score": 30.0 - number,
+        }
+        for prompt, values in scs.items()
+        for number, model in enumerate(models)
+    ]
+    pq.write_table(pa.Table.from_pylist(scores, schema=schema.SCORES), folder / "scores.parquet")
+    (folder / "manifest.json").write_text(json.dumps({"config_hash": "x"}))
+    return folder
