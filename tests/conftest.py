@@ -122,3 +122,14 @@ def begun() -> Callable[[Consistency], Run]:
         return run
 
     return begin
+
+
+@pytest.fixture(scope="session")
+def undisturbed_stand_in(tmp_path_factory):
+    """The directory of a finished run that nothing happened to, made without Ray."""
+    from tests.support import stand_in_runs
+
+    folder = tmp_path_factory.mktemp("undisturbed_stand_in")
+    tree = stand_in_runs.config(folder / "run")
+    stand_in_runs.finish(stand_in_runs.start(tree, folder, "--local"))
+    return folder / "run"

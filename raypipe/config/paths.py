@@ -57,7 +57,10 @@ def find_config(job: str, name: str) -> Path:
 
 def base_of(config: Path) -> Path:
     """What the relative paths of a config file are relative to."""
-    is_shipped = config.absolute().resolve().is_relative_to(shipped().resolve())
+    path = config.absolute().resolve()
+    is_shipped = path.is_relative_to(shipped().resolve()) or (
+        path.parent.parent.name == "configs" and (path.parent.parent.parent / "raypipe").is_dir()
+    )  # of the installed raypipe, or of a checkout, such as the copy that a submitted job gets
     return Path() if is_shipped else config.parent
 
 

@@ -47,8 +47,10 @@ class Finished:
 
     @property
     def config(self) -> Mapping[str, Any]:
-        """The resolved config that it was made by."""
-        config: Mapping[str, Any] = self.manifest["config"]
+        """The resolved config that it was made by. UserError where the manifest has none."""
+        config = self.manifest.get("config")
+        if not isinstance(config, dict):
+            raise UserError(f"manifest.json must hold the run's config: {self.folder.uri}")
         return config
 
 
@@ -63,12 +65,7 @@ def finished(uri: str, job: str | Sequence[str], key: str = "run") -> Finished:
         manifest = json.loads(folder.read("manifest.json") or b"null")
     except (OSError, ValueError):
         manifest = None
-    is_one = (
-        isinstance(manifest, dict)
-        and manifest.get("job") in jobs
-        and isinstance(manifest.get("config"), dict)
-    )
-    if not is_one:
+    if not isinstance(manifest, dict) or manifest.get("job") not in jobs:
         known = " or ".join(f"jobs/{name}.py" for name in jobs)
         raise UserError(f"{key} must be a finished run of {known}, got {uri}")
     return Finished(folder, manifest)
@@ -101,10 +98,10 @@ def pairs_of(folder: Folder, name: str, rows: Sequence[int] | None = None) -> li
     """
     pairs = pq.read_table(folder.open(f"pairs/{name}"))
     found: list[Row] = (pairs if rows is None else pairs.take(rows)).to_pylist()
-    if any(pair["good"] is None for pair in found):
+    if not all(pair["good"] for pair in found):
         photos = photos_of(folder, name)
         for pair in found:
-            if pair["good"] is None:
+            if not pair["good"]:
                 pair["good"] = photos.get(pair["photo_id"])
     return found
 

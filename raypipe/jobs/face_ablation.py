@@ -5,20 +5,26 @@ from functools import partial
 
 from raypipe.console import message
 from raypipe.job import Job, Recipe
+from raypipe.jobs import consistency, evaluate, face_lora
 from raypipe.storage.directory import RunDirectory
+from raypipe.studies.face_ablation.plan import Plan, make_plan
 from raypipe.studies.face_ablation.settings import FaceAblation
+
+
+def plan_jobs(config: FaceAblation) -> Plan:
+    """The jobs that an ablation consists of, each with its config."""
+    jobs = {"face_lora": face_lora, "consistency": consistency, "evaluate": evaluate}
+    return make_plan(config, {name: job.JOB.settings for name, job in jobs.items()})
 
 
 def face_ablation(job: Job[FaceAblation, RunDirectory]) -> None:
     """Other jobs, one after the other, each of which goes on where it was stopped."""
-    from raypipe.jobs import consistency, evaluate, face_lora
     from raypipe.report import sheet
     from raypipe.studies.face_ablation import page, results
-    from raypipe.studies.face_ablation.plan import SETS_OF_PROMPTS, make_plan
+    from raypipe.studies.face_ablation.plan import SETS_OF_PROMPTS
 
     config, session = job.config, job.session
-    jobs = {"face_lora": face_lora, "consistency": consistency, "evaluate": evaluate}
-    plan = make_plan(config, {name: job.JOB.settings for name, job in jobs.items()})
+    plan = plan_jobs(config)
     if job.dry_run:
         message(page.describe(plan))
         return

@@ -147,7 +147,7 @@ def _train_in(config: FaceLora, world: int) -> dict[str, float]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    script = [sys.executable, "tests/train_lora.py", config.model_dump_json()]
+    script = [sys.executable, "tests/support/train_lora.py", config.model_dump_json()]
     processes = [
         subprocess.Popen(
             [*script, str(rank), str(world), str(port)], stdout=subprocess.PIPE, text=True

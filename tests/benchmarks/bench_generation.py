@@ -70,8 +70,8 @@ print((images - 2) / (time.perf_counter() - started))
 OURS = """
 import sys, time, torch
 torch.set_num_threads(1)
-from raypipe.models.diffusion import Generator
-from raypipe.settings import Model, Sampler
+from raypipe.models.diffusion.generator import Generator
+from raypipe.config.model import Model, Sampler
 name, prompts = sys.argv[1], sys.argv[2:]
 sampler = Sampler(steps=20, guidance=7.5, width=64, height=64)
 generator = Generator(Model(name="m", id=f"miniature/{name}"), sampler, "cpu")

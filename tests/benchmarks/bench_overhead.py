@@ -1,9 +1,9 @@
 """What Ray costs: until the first picture, beside a stage's own work, and in the object store.
 
 The first picture: jobs/consistency.py against a script that loads the same model and makes the same
-batch. The rest: tests/stand_in.py with one generator and one embedder, whose stages take a known
-time, or none. Each run's batches are cut into windows, whose spread is told. bench_scale has the
-driver's CPU and memory.
+batch. The rest: tests/support/stand_in.py with one generator and one embedder, whose stages take a
+known time, or none. Each run's batches are cut into windows, whose spread is given. bench_scale has
+the driver's CPU and memory.
 """
 
 import json
@@ -50,10 +50,9 @@ made.images[0].save(file)
 
 STAND_IN = """
 import os
-from raypipe import job
-from raypipe.settings import Consistency
-from raypipe.stages import chain, cluster, fill
-from tests import stand_in
+from raypipe.engine import chain, cluster
+from raypipe.jobs import consistency
+from tests.support import stand_in
 
 def created_mib():
     import ray
@@ -63,8 +62,8 @@ def created_mib():
 
 cluster.object_store_mib = created_mib  # metrics/ then tell all that was ever put in
 chain.CALLS = int(os.environ["CALLS"])
-fill._steps = stand_in.steps
-job.run("", Consistency, stand_in.consistency)
+stand_in.work.steps = stand_in.steps
+consistency.JOB.main()
 """
 
 

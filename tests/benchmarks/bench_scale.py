@@ -1,8 +1,8 @@
 """The main job on simulated GPUs: how busy they are kept, and what the driver costs.
 
-Each run is tests/stand_in.py in a process of its own: a plan, actors that sleep like a GPU, files,
-scores and a report. RAYPIPE_BENCH_SLOTS (16) is the number of actors, RAYPIPE_BENCH_SAMPLES (20000)
-the size of the larger of two runs, the smaller being a tenth; RAYPIPE_BENCH_SECONDS (2.5) is what a
+Each run is tests/support/stand_in.py in a process of its own: a plan, actors that sleep like a GPU,
+files, scores and a report. RAYPIPE_BENCH_SLOTS (16) is the number of actors,
+RAYPIPE_BENCH_SAMPLES (20000) the size of the larger of two runs, the smaller being a tenth; RAYPIPE_BENCH_SECONDS (2.5) is what a
 batch of ten takes.
 """
 
@@ -46,7 +46,7 @@ def _measure(n_samples: int) -> dict[str, float]:
         config, logs = _config(Path(folder), n_samples), Path(folder) / "slots"
         logs.mkdir()
         driver = subprocess.Popen(
-            [sys.executable, "tests/stand_in.py", str(config)],
+            [sys.executable, "tests/support/stand_in.py", str(config)],
             cwd=ROOT,
             env={
                 **os.environ,

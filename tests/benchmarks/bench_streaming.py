@@ -30,9 +30,9 @@ ENCODER = Encoder(id="random", pretrained=None)
 
 SCORE = """
 import json, resource, sys, time
-from raypipe.run import Run
-from raypipe.settings import Encoder
-from raypipe.stages.score import score_model, survey
+from raypipe.studies.consistency.run import Run
+from raypipe.config.networks import Encoder
+from raypipe.studies.consistency.scores import score_model, survey
 run = Run(sys.argv[1])
 started = time.perf_counter()
 samples = run.samples()

@@ -40,27 +40,17 @@ def test_a_silent_worker_is_no_longer_counted_but_its_work_is(monkeypatch):
     assert heard.state()["generate"]["busy_s"] == 12.0
 
 
-@pytest.fixture
-def gauges(monkeypatch):
-    """What would go to Prometheus; tests/ray looks at the real gauges, which need a cluster."""
-    values: dict[tuple[str, str], float] = {}
-
-    class Kept:
-        def __init__(self, key):
-            self.key = key
-
-        def set(self, value, tags):
-            values[self.key, tags["step"]] = value
-
-    monkeypatch.setattr(Recorder, "_gauge", lambda self, key: Kept(key))
-    return values
-
-
-def test_metrics_are_rates_since_the_line_before(tmp_path, gauges, monkeypatch):
+def test_metrics_are_rates_since_the_line_before(tmp_path, monkeypatch):
     monkeypatch.setattr(monitor, "RECORD_S", 0.05)
     heard = Monitor()
     heard.beat("w1", "generate", 0.0)
-    with Recorder(Folder(str(tmp_path)), {"generate": 40, "embed": 40}, heard.state, lambda: 2.5):
+    gauges: dict[tuple[str, str], float] = {}  # tests/ray looks at the real ones
+
+    def publish(key, step, value):
+        gauges[key, step] = value
+
+    totals = {"generate": 40, "embed": 40}
+    with Recorder(Folder(str(tmp_path)), totals, heard.state, lambda: 2.5, publish):
         heard.add("generate", "b1", 10, 2)
         heard.add("embed", "b0", 4, 0)
         while not (tmp_path / "metrics" / "0000.jsonl").exists():
@@ -79,7 +69,7 @@ def test_metrics_are_rates_since_the_line_before(tmp_path, gauges, monkeypatch):
     assert gauges["done", "generate"] == 10
 
 
-def test_a_busy_share_is_of_the_workers_that_live(tmp_path, gauges):
+def test_a_busy_share_is_of_the_workers_that_live(tmp_path):
     states = iter(
         [
             {"generate": {"done": 0, "busy_s": 10.0, "workers": 2}},
@@ -97,14 +87,14 @@ def test_a_busy_share_is_of_the_workers_that_live(tmp_path, gauges):
     assert share["steps"]["generate"]["busy"] == pytest.approx(1e-3 / (elapsed * 2), rel=0.5)
 
 
-def test_each_session_of_a_run_has_its_own_file(tmp_path, gauges):
+def test_each_session_of_a_run_has_its_own_file(tmp_path):
     for name in ("0000.jsonl", "0001.jsonl"):
         with Recorder(Folder(str(tmp_path)), {"generate": 1}, dict, lambda: None):
             pass
         assert (tmp_path / "metrics" / name).exists()
 
 
-def test_a_full_disk_does_not_stop_the_recorder(gauges):
+def test_a_full_disk_does_not_stop_the_recorder():
     with Recorder(Folder("/proc/raypipe"), {"generate": 1}, dict, lambda: None):
         pass
 

@@ -152,8 +152,8 @@ LIMITED = """
 import resource, sys
 import numpy as np
 import torch
-from raypipe.models.diffusion import Generator
-from raypipe.settings import Model, Sampler
+from raypipe.models.diffusion.generator import Generator
+from raypipe.config.model import Model, Sampler
 
 torch.set_num_threads(1)
 size = 256

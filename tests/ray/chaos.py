@@ -1,9 +1,9 @@
 """Random faults against a real cluster of processes, while the main job runs on it.
 
 `python tests/ray/chaos.py --seed 1 --faults 20` starts a head and two worker nodes on this machine,
-runs tests/stand_in.py (the main job with stages that sleep) and, whenever it has got a little
-further, does one of FAULTS to it. At the end every sample must be there once, with the bytes and
-vectors of an undisturbed run, and results.json must be equal to the last byte.
+runs tests/support/stand_in.py (the main job with stages that sleep) and, whenever it has got a
+little further, does one of FAULTS to it. At the end every sample must be there once, with the
+bytes and vectors of an undisturbed run, and results.json must be equal to the last byte.
 """
 
 import argparse

@@ -1,13 +1,20 @@
-"""What the tests of faults compare with."""
+"""A cluster for all tests of a test worker."""
+
+import os
 
 import pytest
 
-from tests.support import stand_in_runs
+from tests.ray import chaos
 
 
 @pytest.fixture(scope="session")
-def undisturbed_stand_in(tmp_path_factory):
-    """The directory of a finished run that nothing happened to."""
-    folder = tmp_path_factory.mktemp("undisturbed_stand_in")
-    stand_in_runs.finish(stand_in_runs.start(stand_in_runs.config(folder / "run"), folder))
-    return folder / "run"
+def ray_address():
+    """The address of a cluster with room for the tests' pools, for jobs' --address."""
+    before = dict(os.environ)
+    os.environ.update(chaos.ENVIRONMENT)  # the jobs must speak to it as it was started
+    try:
+        with chaos.cluster(num_cpus=4) as address:
+            yield address
+    finally:
+        os.environ.clear()
+        os.environ.update(before)

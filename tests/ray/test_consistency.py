@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -12,11 +10,10 @@ import numpy as np
 import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 import pytest
-import yaml
 
 from raypipe.core.consistency import semantic_consistency_score
 from raypipe.storage import schema
-from tests.support import ROOT, tiny
+from tests.support import jobs, tiny
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -60,25 +57,21 @@ def config(models, output, **more):
     }
 
 
-def start(tree, tmp_path, *arguments):
-    file = tmp_path / f"config{time.monotonic_ns()}.yaml"
-    file.write_text(yaml.safe_dump(tree))
-    return subprocess.Popen(
-        [sys.executable, "jobs/consistency.py", str(file), *arguments],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+@pytest.fixture
+def start(ray_address, tmp_path):
+    """Starts the job on the cluster, or as the arguments say."""
+
+    def start(tree, *arguments):
+        arguments = arguments or ("--address", ray_address)
+        return jobs.start("jobs/consistency.py", tree, tmp_path, *arguments)
+
+    return start
 
 
-def run(tree, tmp_path, *arguments, status=0):
-    process = start(tree, tmp_path, *arguments)
-    out, err = process.communicate(timeout=300)
-    assert process.returncode == status, err
-    return out, err
+@pytest.fixture
+def run(start):
+    """Runs it to its end: (stdout, stderr)."""
+    return lambda tree, *arguments, status=0: jobs.finish(start(tree, *arguments), status)
 
 
 def table(directory, folder):
@@ -88,11 +81,12 @@ def table(directory, folder):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(models, tmp_path_factory):
+def undisturbed(models, ray_address, tmp_path_factory):
     """A finished run, with what it printed."""
     tmp_path = tmp_path_factory.mktemp("undisturbed")
     tree = config(models, tmp_path / "run")
-    out, err = run(tree, tmp_path)
+    process = jobs.start("jobs/consistency.py", tree, tmp_path, "--address", ray_address)
+    out, err = jobs.finish(process)
     return tmp_path / "run", tree, out, err
 
 
@@ -132,6 +126,17 @@ def test_scores_are_those_of_the_stored_embeddings(undisturbed):
         assert row["clip_score"] == pytest.approx(np.mean(mine["clip_score"].to_numpy()), abs=1e-4)
 
 
+def test_without_ray_it_is_the_same_run(undisturbed, models, tmp_path, run):
+    """So what is shown for one executor holds for the other, and most tests need no Ray."""
+    directory, *_ = undisturbed
+    out, _ = run(config(models, tmp_path / "run"), "--local")
+    assert out.splitlines()[-1] == str(tmp_path / "run")
+    for folder in ("samples", "images", "embeddings"):
+        assert table(tmp_path / "run", folder).equals(table(directory, folder)), folder
+    for name in ("results.json", "scores.parquet"):
+        assert (tmp_path / "run" / name).read_bytes() == (directory / name).read_bytes(), name
+
+
 def test_results_and_report_are_written(undisturbed):
     directory, *_ = undisturbed
     results = json.loads((directory / "results.json").read_text())
@@ -144,17 +149,17 @@ def test_results_and_report_are_written(undisturbed):
     assert set(truncated["prompt"].to_pylist()) == {HOSTILE[2]}
 
 
-def test_a_finished_run_returns_at_once(undisturbed, tmp_path):
+def test_a_finished_run_returns_at_once(undisturbed, tmp_path, run):
     directory, tree, *_ = undisturbed
     before = {path: path.stat().st_mtime_ns for path in directory.rglob("*")}
-    out, err = run(tree, tmp_path)
+    out, err = run(tree)
     assert out.splitlines() == [str(directory)]
     assert "already complete" in err
     assert {path: path.stat().st_mtime_ns for path in directory.rglob("*")} == before
 
 
 @pytest.mark.long
-def test_killed_at_any_moment_it_resumes_to_the_same_run(undisturbed, models, tmp_path):
+def test_killed_at_any_moment_it_resumes_to_the_same_run(undisturbed, models, tmp_path, run, start):
     directory, *_ = undisturbed
     again = tmp_path / "run"
     tree = config(models, again)
@@ -164,13 +169,13 @@ def test_killed_at_any_moment_it_resumes_to_the_same_run(undisturbed, models, tm
         lambda: len(list((again / "embeddings").glob("*.parquet"))) == 21,
     ]
     for reached in moments:
-        process = start(tree, tmp_path)
+        process = start(tree)
         while not reached():
             assert process.poll() is None, process.stderr.read()
             time.sleep(0.02)
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-    run(tree, tmp_path)
+    run(tree)
     for folder in ("samples", "images", "embeddings"):
         assert table(again, folder).equals(table(directory, folder)), folder
     assert pq.read_table(again / "scores.parquet").equals(
@@ -181,16 +186,16 @@ def test_killed_at_any_moment_it_resumes_to_the_same_run(undisturbed, models, tm
 
 
 @pytest.mark.long
-def test_a_run_is_extended_without_touching_what_is_there(undisturbed, models, tmp_path):
+def test_a_run_is_extended_without_touching_what_is_there(undisturbed, models, tmp_path, run):
     """By models, prompts, seeds, and an encoder."""
     directory, *_ = undisturbed
     other = tiny.encoder(tmp_path / "other")
     tree = config(models, tmp_path / "run", prompts=["a red ball", "a blue box"], seeds=3)
     tree["models"] = tree["models"][:1]
-    run(tree, tmp_path)
+    run(tree)
     made = {p: p.stat().st_mtime_ns for p in (tmp_path / "run" / "images").iterdir()}
     tree = config(models, tmp_path / "run")
-    run(tree | {"encoder": [tree["encoder"], {"id": str(other)}]}, tmp_path)
+    run(tree | {"encoder": [tree["encoder"], {"id": str(other)}]})
     assert all(path.stat().st_mtime_ns == changed for path, changed in made.items())
     ours, theirs = (table(d, "images") for d in (tmp_path / "run", directory))
     assert ours["sample_id"].equals(theirs["sample_id"])
@@ -202,7 +207,7 @@ def test_a_run_is_extended_without_touching_what_is_there(undisturbed, models, t
     assert agreement == [(name, str(other), 5) for name in ("sdxl", "pixart", "sdxl+lora")]
 
 
-def test_pictures_in_folders_score_as_where_they_were_made(undisturbed, models, tmp_path):
+def test_pictures_in_folders_score_as_where_they_were_made(undisturbed, models, tmp_path, run):
     directory, *_ = undisturbed
     for row in table(directory, "images").to_pylist():
         if row["prompt"] in HOSTILE:
@@ -213,7 +218,7 @@ def test_pictures_in_folders_score_as_where_they_were_made(undisturbed, models, 
     (tmp_path / "images" / "pixart" / "a red ball" / "2.png").write_bytes(b"no picture")
     tree = config(models, tmp_path / "run", images=str(tmp_path / "images"))
     tree = {key: tree[key] for key in ("images", "encoder", "pools", "statistics", "output")}
-    out, _ = run(tree, tmp_path)
+    out, _ = run(tree)
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert results["quarantined"] == {"unreadable": 1}
     assert "unreadable" in out
@@ -229,23 +234,23 @@ def test_pictures_in_folders_score_as_where_they_were_made(undisturbed, models, 
 
 
 @pytest.mark.long
-def test_a_mistake_that_only_a_worker_can_see_is_one_line(models, tmp_path):
+def test_a_mistake_that_only_a_worker_can_see_is_one_line(models, tmp_path, run):
     """As a full disk is, which is a worker's to see too: test_storage.py."""
     nothing = tiny.lora(tmp_path / "nothing", models["sdxl"], scale=0.0)
     tree = config(models, tmp_path / "run")
     tree["models"] = [tree["models"][2] | {"lora": {"id": str(nothing)}}]
-    _, err = run(tree, tmp_path, status=2)
+    _, err = run(tree, status=2)
     assert "must change the picture" in err.splitlines()[-1]
     assert "Traceback" not in err
 
 
 @pytest.mark.long
-def test_text_encoded_apart_makes_the_same_pictures(undisturbed, models, tmp_path):
+def test_text_encoded_apart_makes_the_same_pictures(undisturbed, models, tmp_path, run):
     """As the generators that encode it themselves; test_text.py has the same of the stages."""
     directory, *_ = undisturbed
     tree = config(models, tmp_path / "run")
     del tree["pools"]["encode"]
-    run(tree, tmp_path)
+    run(tree)
     assert table(tmp_path / "run", "images").equals(table(directory, "images"))
     assert (tmp_path / "run" / "results.json").read_bytes() == (
         directory / "results.json"

@@ -15,8 +15,8 @@ import pytest
 import yaml
 
 from tests.ray import chaos
-from tests.support import stand_in
-from tests.support.stand_in_runs import ROOT, assert_same, config, finish, start, tables
+from tests.support import ROOT, stand_in
+from tests.support.stand_in_runs import assert_same, config, finish, start, tables
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 

@@ -10,15 +10,16 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow]
 DRIVER = """
 import sys, time, urllib.request
 import ray
-from raypipe.files import Folder
-from raypipe.stages import monitor
+from raypipe.storage.files import Folder
+from raypipe.engine import monitor
 
 monitor.RECORD_S = 0.5
 ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
 url = f"http://127.0.0.1:{ray.nodes()[0]['MetricsExportPort']}/metrics"
 state = {"generate": {"done": 3, "workers": 1, "busy_s": 0.1, "quarantined": 1}}
 shown = []
-with monitor.Recorder(Folder(sys.argv[1]), {"generate": 8}, lambda: state, lambda: None):
+publish = monitor.prometheus()
+with monitor.Recorder(Folder(sys.argv[1]), {"generate": 8}, lambda: state, lambda: None, publish):
     until = time.monotonic() + 90
     while len(shown) < 8 and time.monotonic() < until:
         time.sleep(0.5)

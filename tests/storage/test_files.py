@@ -72,7 +72,7 @@ def test_a_reader_never_sees_half_a_file(tmp_path):
 
 WRITES_FOR_EVER = """
 import sys
-from raypipe.files import Folder
+from raypipe.storage.files import Folder
 folder = Folder(sys.argv[1])
 while True:
     for i in range(256):

@@ -1,4 +1,4 @@
-"""Runs of jobs/evaluate.py without Ray: the same plan, stages and files, batch after batch."""
+"""Runs of jobs/evaluate.py in this process, without Ray, but for their page."""
 
 import json
 from pathlib import Path
@@ -7,15 +7,17 @@ import pyarrow as pa
 import torch
 
 from raypipe.core import ids
+from raypipe.engine.session import Session
 from raypipe.miniature import data, reward
 from raypipe.models.reward.network import new_network
 from raypipe.storage import schema
-from raypipe.storage.directory import config_hash, write_table
+from raypipe.storage.directory import config_hash
 from raypipe.studies.evaluate import results as evaluate_results
 from raypipe.studies.evaluate import work as measure_all
 from raypipe.studies.evaluate.plan import batches, make_plan
 from raypipe.studies.evaluate.run import EvaluateRun
 from raypipe.studies.evaluate.settings import Evaluate
+from tests.support import finish_run
 
 
 def begin(config: Evaluate) -> EvaluateRun:
@@ -32,30 +34,10 @@ def begin(config: Evaluate) -> EvaluateRun:
 
 
 def measure(run: EvaluateRun, config: Evaluate) -> list[str]:
-    """Scores what is missing; returns the names of the files that it has written."""
-    written = []
-    for lacking, parts in measure_all.missing(run, config).items():
-        steps = measure_all.steps(run, config, lacking)
-        stages = [(step, step.make()) for step in steps]
-        for part in parts:
-            for pictures in part.read():
-                written += _through(run, pictures, stages)
-    return written
-
-
-def _through(run, pictures, stages) -> list[str]:
-    written, batch_id = [], pictures["batch_id"][0].as_py()
-    for step, stage in stages:
-        new = stage(pictures.select(list(stage.reads)))
-        assert len(new) == len(pictures)
-        for name in new.column_names:
-            pictures = pictures.append_column(new.schema.field(name), new[name])
-        if step.file:
-            name = step.file.format(batch_id=batch_id)
-            write_table(run.folder, name, step.keep(pictures))
-            written.append(name)
-        pictures = pictures.drop_columns(list(stage.drops))
-    return written
+    """Scores what is missing, in this process; returns the names of the files that are new."""
+    before = set(run.folder.names("scores"))
+    measure_all.measure(run, config, measure_all.missing(run, config), Session(local=True))
+    return [f"scores/{name}" for name in run.folder.names("scores") if name not in before]
 
 
 def finish(config: Evaluate) -> tuple[dict, pa.Table]:
@@ -65,7 +47,7 @@ def finish(config: Evaluate) -> tuple[dict, pa.Table]:
     outcome = evaluate_results.evaluate(run, config, make_plan(config))
     run.write_table("scores.parquet", outcome.table)
     run.write_json("results.json", outcome.results)
-    run.finish({"status": "complete", "config_hash": config_hash(config)})
+    run.finish({"status": "complete", "job": "evaluate", "config_hash": config_hash(config)})
     return outcome.results, outcome.table
 
 
@@ -104,5 +86,5 @@ def consistency_run(folder: Path, pictures: dict[str, dict[str, dict[int, bytes 
         ]
         table = pa.Table.from_pylist(rows, schema=schema.IMAGES)
         run.write_table(f"images/0000-{number:08d}.parquet", table)
-    run.write_json("manifest.json", {"config_hash": "x"})
+    finish_run(Path(run.uri), "consistency")
     return folder

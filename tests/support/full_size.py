@@ -1,7 +1,7 @@
 """Published architectures at their full size, with random weights, saved in the real formats.
 
 For benchmarks: what a step costs depends on shapes alone. Vocabularies are small. Tests use
-tests/tiny.py.
+tests/support/tiny.py.
 """
 
 from pathlib import Path

@@ -1,6 +1,5 @@
 """Inputs of the face LoRA without Ray: a small consistency run, and what its Ray pass writes."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from raypipe.studies.face_lora import plan as lora_plan
 from raypipe.studies.face_lora import run as face_lora_run
 from raypipe.studies.face_lora.encode import EncodePictures, EncodeTexts
 from raypipe.studies.face_lora.settings import FaceLora
+from tests.support import finish_run
 from tests.support.pair_runs import png
 
 MINIATURE = {"name": "sd15", "id": "miniature/sd15"}
@@ -43,8 +43,7 @@ def write_general(folder: Path, count: int = 20) -> Path:
         )
     (folder / "images").mkdir(parents=True)
     pq.write_table(pa.Table.from_pylist(rows, schema=schema.IMAGES), folder / "images/0.parquet")
-    (folder / "manifest.json").write_text(json.dumps({"config_hash": "x"}))
-    return folder
+    return finish_run(folder, "consistency")
 
 
 def config(pairs: Path, output: Path, **changes: Any) -> FaceLora:

@@ -1,7 +1,6 @@
 """A small finished pair run, in the layout of jobs/face_pairs.py, made without a model."""
 
 import io
-import json
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from raypipe.core.masks import box_mask, paste
 from raypipe.miniature.photos import photo_specs
 from raypipe.miniature.scenes import render
 from raypipe.storage import schema
+from tests.support import finish_run
 
 BOX = (18.0, 14.0, 46.0, 48.0)
 SPLITS = ("train",) * 4 + ("validation", "test")
@@ -105,5 +105,5 @@ def write(
             table = pa.Table.from_pylist(rows[start : start + 16], schema=columns)
             pq.write_table(table, folder / kind / name)
     if finished:
-        (folder / "manifest.json").write_text(json.dumps({"config_hash": "x"}))
+        finish_run(folder, "face_pairs")
     return folder

@@ -24,13 +24,12 @@ ROOT = Path(__file__).parents[2]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
-from raypipe import job  # noqa: E402
 from raypipe.config.sections import Storage  # noqa: E402
 from raypipe.engine import monitor  # noqa: E402
 from raypipe.engine.stage import Device, Step  # noqa: E402
 from raypipe.inputs.codec import Encoded, encode  # noqa: E402
-from raypipe.jobs.consistency import consistency  # noqa: E402
-from raypipe.studies.consistency import work as fill  # noqa: E402
+from raypipe.jobs.consistency import JOB  # noqa: E402
+from raypipe.studies.consistency import work  # noqa: E402
 from raypipe.studies.consistency.embed import columns  # noqa: E402
 from raypipe.studies.consistency.images import image_columns  # noqa: E402
 from raypipe.studies.consistency.run import Run  # noqa: E402
@@ -96,7 +95,7 @@ class IdEncoder:
 
 
 def steps(run: Run, config: Consistency, way: str) -> list[Step]:
-    """In place of raypipe.studies.consistency.work._steps: the same, but for what the stages do."""
+    """In place of raypipe.studies.consistency.work.steps: the same, but for what the stages do."""
     first, embed = real_steps(run, config, way)
     seconds = float(os.environ.get("STAND_IN_SECONDS", "0.1"))
     side = int(os.environ.get("STAND_IN_SIDE", "48"))
@@ -108,9 +107,9 @@ def steps(run: Run, config: Consistency, way: str) -> list[Step]:
     return [first, replace(embed, make=encoder)]
 
 
-real_steps = fill._steps
+real_steps = work.steps
 
 if __name__ == "__main__":
-    fill._steps = steps
+    work.steps = steps
     monitor.RECORD_S = float(os.environ.get("STAND_IN_RECORD_S", monitor.RECORD_S))
-    job.run(__doc__ or "", Consistency, consistency)
+    JOB.main()

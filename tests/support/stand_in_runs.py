@@ -1,18 +1,17 @@
-"""Runs of tests/stand_in.py, and what they hold."""
+"""Runs of tests/support/stand_in.py, and what they hold."""
 
-import os
 import subprocess
-import sys
-import time
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import yaml
 
 from raypipe.storage.files import open_uri
-from tests.support import ROOT
+from tests.support import jobs
+from tests.support.jobs import finish
+
+__all__ = ["assert_same", "config", "finish", "start", "tables"]
 
 PROMPTS = tuple(f"prompt {index}" for index in range(16))
 SEEDS, BATCH = 10, 4
@@ -35,32 +34,10 @@ def config(output: str | Path, **more: Any) -> dict[str, Any]:
     }
 
 
-def start(
-    tree: dict[str, Any],
-    folder: Path,
-    *arguments: str,
-    log: IO | int = subprocess.PIPE,
-    **environment: str,
-) -> subprocess.Popen:
-    """The job with stages that sleep, in a session of its own."""
-    file = folder / f"{time.monotonic_ns()}.yaml"
-    file.write_text(yaml.safe_dump(tree))
-    return subprocess.Popen(
-        [sys.executable, "tests/stand_in.py", str(file), *arguments],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "STAND_IN_SECONDS": "0.05", **environment},
-        stdout=log,
-        stderr=log,
-        text=True,
-        start_new_session=True,
-    )
-
-
-def finish(process: subprocess.Popen, status: int = 0) -> tuple[str, str]:
-    """What a job printed; AssertionError unless it ends with this status."""
-    out, err = process.communicate(timeout=300)
-    assert process.returncode == status, err
-    return out, err
+def start(tree: dict[str, Any], folder: Path, *arguments: str, **more: Any) -> subprocess.Popen:
+    """The job with stages that sleep."""
+    more = {"STAND_IN_SECONDS": "0.05", **more}
+    return jobs.start("tests/support/stand_in.py", tree, folder, *arguments, **more)
 
 
 def tables(uri: str | Path) -> dict[str, pa.Table]:

@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import json
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,6 +10,7 @@ from PIL import Image
 
 from raypipe.core import ids
 from raypipe.storage import schema
+from tests.support import finish_run
 
 MODELS = ("Zebrafish-XL", "Quokkadiffusion")
 """Names that occur nowhere by accident."""
@@ -62,5 +62,4 @@ def write(
         for number, model in enumerate(models)
     ]
     pq.write_table(pa.Table.from_pylist(scores, schema=schema.SCORES), folder / "scores.parquet")
-    (folder / "manifest.json").write_text(json.dumps({"config_hash": "x"}))
-    return folder
+    return finish_run(folder, "consistency")

@@ -135,7 +135,7 @@ def test_interrupted_at_any_step_it_goes_on_to_the_same_weights(undisturbed, tmp
 
 
 def test_killed_processes_go_on_to_the_same_weights(undisturbed, tmp_path):
-    command = [sys.executable, "tests/train_toy.py", str(tmp_path), "0", "1", "0", "60"]
+    command = [sys.executable, "tests/support/train_toy.py", str(tmp_path), "0", "1", "0", "60"]
     process = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL)
     while not state.steps(Folder(str(tmp_path))):
         assert process.poll() is None
@@ -214,7 +214,11 @@ def start_in(folder, world, steps) -> list[subprocess.Popen]:
         port = free.getsockname()[1]
     return [
         subprocess.Popen(
-            [sys.executable, "tests/train_toy.py", *map(str, (folder, rank, world, port, steps))],
+            [
+                sys.executable,
+                "tests/support/train_toy.py",
+                *map(str, (folder, rank, world, port, steps)),
+            ],
             env=environment(),
             stdout=subprocess.DEVNULL,
         )

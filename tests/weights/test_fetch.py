@@ -41,7 +41,7 @@ class Node:
             **environment,
         }
         whole = [{"identifier": REPOSITORY, "revision": None, **request} for request in requests]
-        command = [sys.executable, str(ROOT / "tests/fetch_once.py"), json.dumps(whole)]
+        command = [sys.executable, str(ROOT / "tests/support/fetch_once.py"), json.dumps(whole)]
         pipe = subprocess.PIPE
         return subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True)
 

@@ -112,11 +112,11 @@ def fill(run: Run, config: Consistency, work: Work, session: Session) -> None:
     """Do the missing work."""
     if work.parts:
         config = pinned(config)
-    chains = [(parts, _steps(run, config, way)) for way, parts in work.parts.items()]
+    chains = [(parts, steps(run, config, way)) for way, parts in work.parts.items()]
     work_through(run.folder, chains, session)
 
 
-def _steps(run: Run, config: Consistency, way: str) -> list[Step]:
+def steps(run: Run, config: Consistency, way: str) -> list[Step]:
     """The chain for one way of getting pictures: the pictures, then every encoder."""
     if way == ENCODE:
         assert config.pools.encode is not None

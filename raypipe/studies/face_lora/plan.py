@@ -65,7 +65,10 @@ def check_inputs(config: FaceLora) -> None:
     check_pairs(config.pairs)
     mine = family(config.model)
     for uri in config.pairs:
-        model = Model.model_validate(finished(uri, "face_pairs", "pairs").config["model"])
+        painter = finished(uri, "face_pairs", "pairs").config.get("model")
+        if painter is None:
+            continue  # pictures that no model of ours has made
+        model = Model.model_validate(painter)
         try:
             theirs = family(model)
         except UserError:

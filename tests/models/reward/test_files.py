@@ -28,8 +28,8 @@ SCORE = """
 import json, sys
 from PIL import Image
 from raypipe.errors import UserError
-from raypipe.models import retry
-from raypipe.models.reward_scores import load_reward
+from raypipe.weights import retry
+from raypipe.models.reward.scores import load_reward
 retry.FIRST_PAUSE = 0.01
 try:
     reward = load_reward(sys.argv[1], "cpu")

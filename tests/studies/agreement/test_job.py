@@ -10,7 +10,7 @@ import pytest
 
 from raypipe.storage import schema
 from raypipe.studies.align.choices import read_choices
-from tests.support import pair_runs
+from tests.support import finish_run, pair_runs
 from tests.support.annotators import Serving, all_work, job, questions
 
 DEFAULT = "configs/agreement/default.yaml"
@@ -35,8 +35,7 @@ def evaluated(folder: Path, scores: dict[str, float]) -> Path:
          "reads": "picture"} for name in ("quality", "loss")
     ]  # fmt: skip
     (folder / "results.json").write_text(json.dumps({"metrics": records}))
-    (folder / "manifest.json").write_text("{}")
-    return folder
+    return finish_run(folder, "evaluate")
 
 
 def collected(study: Path, output: Path, people: dict) -> Path:
@@ -154,7 +153,7 @@ def test_mistakes_are_one_line(answers, source, tmp_path):
         assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
         return done.stderr
 
-    stopped = "run must be a run of jobs/annotate.py that was stopped, got "
+    stopped = "run must be a finished run of jobs/annotate.py, got "
     assert stopped + str(source) in told(f"run={source}")
     assert "scores of grids are those of the run" in told(f"run={answers}", "scores=elsewhere")
 

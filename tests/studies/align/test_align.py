@@ -17,7 +17,7 @@ from raypipe.storage import schema
 from raypipe.studies.align import page as report
 from raypipe.studies.align import results as align
 from raypipe.studies.align.settings import Align
-from tests.support import ROOT, pair_runs
+from tests.support import ROOT, finish_run, pair_runs
 
 IMAGES = ("a", "b", "c", "d", "e", "f")
 GOOD = dict(zip(IMAGES, (6.0, 5.0, 4.0, 3.0, 2.0, 1.0), strict=True))
@@ -47,8 +47,7 @@ def scored(tmp_path):
     metrics = [record("good"), record("loss", False), record("gaps"), record("fid", False, "set")]
     metrics.append(record("scs", True, "prompt"))
     (folder / "results.json").write_text(json.dumps({"metrics": metrics}))
-    (folder / "manifest.json").write_text("{}")
-    return folder
+    return finish_run(folder, "evaluate")
 
 
 @pytest.fixture
@@ -61,7 +60,7 @@ def ask(tmp_path, scored):
         pq.write_table(pa.Table.from_pylist(rows, schema=schema.CHOICES), tmp_path / "c.parquet")
         tree = {"choices": str(tmp_path / "c.parquet"), "run": str(scored), "output": "o"}
         config = Align.model_validate({**tree, "statistics": {"resamples": 199}, **changes})
-        known = scores.read_scores(config)
+        known = scores.read_scores(config.run, config.metrics)
         return align.results(config, known, align.read_pairs(config, known))
 
     return ask

@@ -206,7 +206,7 @@ def test_mistakes_are_one_line(study, source, serving, tmp_path):
     assert f"must be able to listen on 127.0.0.1, port {port}" in told(
         "annotate", local, f"run={study}", out, f"port={port}"
     )
-    assert "run must be a run of jobs/annotate.py that was stopped" in told(
+    assert "run must be a finished run of jobs/annotate.py" in told(
         "agreement",
         "configs/agreement/default.yaml",
         f"run={serving.output}",

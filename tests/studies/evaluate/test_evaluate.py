@@ -358,7 +358,7 @@ def test_the_page_shows_every_number_and_the_extremes(config, stored_run):
         for _, words in strips[0].pictures
     ]
     assert told == sorted(told)
-    manifest = evaluate_results.manifest(made, make_plan(made), outcome, 1.0)
+    manifest = evaluate_results.manifest(made, make_plan(made), outcome)
     page = sheet.render(report.sheet(outcome.results, strips), manifest)
     for word in ("sharpness", "Pech-Pacheco", "without a score", "b", "Holm"):
         assert word in page

@@ -11,9 +11,9 @@ import scipy.stats
 import yaml
 
 from raypipe.errors import UserError
+from raypipe.jobs.face_ablation import plan_jobs
 from raypipe.report import sheet
 from raypipe.studies.face_ablation import page as report
-from raypipe.studies.face_ablation import plan as face_ablation_plan
 from raypipe.studies.face_ablation import results as ablation
 from raypipe.studies.face_ablation.settings import FaceAblation
 
@@ -44,7 +44,7 @@ def config(tmp_path):
 
 def made(tree):
     settings = FaceAblation.model_validate(tree)
-    return settings, face_ablation_plan.make_plan(settings)
+    return settings, plan_jobs(settings)
 
 
 def test_a_plan_is_every_variant_with_every_seed_beside_the_base(config):
@@ -154,7 +154,7 @@ def test_the_page_says_what_the_numbers_say(config):
     settings, plan = made(config)
     finished_runs(plan)
     results = ablation.results(settings, plan)
-    page = sheet.render(report.sheet(results, []), ablation.manifest(settings, plan, 1.0))
+    page = sheet.render(report.sheet(results, []), ablation.manifest(settings, plan))
     lift = next(c["mean_change"] for c in results["comparisons"] if c["variant"] == "guidance")
     assert f"guidance raises sharpness by {lift:.3f}" in page
     assert "A loss of general ability beyond 0.2 standard deviations is excluded" in page

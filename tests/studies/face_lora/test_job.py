@@ -1,6 +1,5 @@
 """The face LoRA job before anything runs: what it plans, what it refuses, and what it imports."""
 
-import json
 import re
 import subprocess
 import sys
@@ -16,7 +15,7 @@ from raypipe.storage.directory import config_hash
 from raypipe.studies.face_lora import plan as lora_plan
 from raypipe.studies.face_lora import run as face_lora_run
 from raypipe.studies.face_lora.settings import FaceLora
-from tests.support import ROOT, lora_runs, pair_runs
+from tests.support import ROOT, finish_run, lora_runs, pair_runs
 
 HEAVY = {"torch", "ray", "diffusers", "transformers", "peft"}
 
@@ -102,9 +101,9 @@ def test_inputs_without_a_row_for_every_role_are_refused(config, changes, told):
 
 def test_inputs_must_be_finished_runs(config, inputs, tmp_path):
     unfinished = pair_runs.write(tmp_path / "unfinished", 6, finished=False)
-    with pytest.raises(UserError, match=r"pairs must name finished runs of jobs/face_pairs\.py"):
+    with pytest.raises(UserError, match=r"pairs must be a finished run of jobs/face_pairs\.py"):
         lora_plan.check_inputs(config(pairs=unfinished))
-    with pytest.raises(UserError, match="general must name a finished run of jobs/consistency"):
+    with pytest.raises(UserError, match="general must be a finished run of jobs/consistency"):
         lora_plan.check_inputs(config(general=str(inputs / "pairs")))
     lora_plan.check_inputs(config())
 
@@ -169,8 +168,7 @@ def test_workers_are_told_whole_paths(config):
 
 def test_pairs_that_another_family_painted_are_refused(config, inputs, tmp_path):
     painted = pair_runs.write(tmp_path / "painted", 6)
-    manifest = {"config_hash": "x", "config": {"model": lora_runs.MINIATURE}}
-    (painted / "manifest.json").write_text(json.dumps(manifest))
+    finish_run(painted, "face_pairs", model=lora_runs.MINIATURE)
     lora_plan.check_inputs(config(pairs=painted))
     model = {"name": "sdxl", "id": "miniature/sdxl"}
     with pytest.raises(UserError) as error:
@@ -252,7 +250,7 @@ def test_a_dry_run_tells_the_plan_and_leaves_no_trace(path, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["pairs=docs"], "pairs must name finished runs of jobs/face_pairs.py, got docs"),
+        (["pairs=docs"], "pairs must be a finished run of jobs/face_pairs.py, got docs"),
         (["adapter.targets=[to_k, to_w]"], "got to_w; there are "),
         (
             [f"samples.prompts=[{'a red ball and ' * 30}]"],

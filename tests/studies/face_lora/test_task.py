@@ -317,7 +317,14 @@ def test_a_training_that_is_killed_three_times_goes_on_to_the_same_bits(config):
     disturbed, alone = (config(name, **RANDOM | steps) for name in ("killed", "alone"))
     trainer(alone).run()
     folder = Folder(disturbed.output)
-    command = [sys.executable, "tests/train_lora.py", disturbed.model_dump_json(), "0", "1", "0"]
+    command = [
+        sys.executable,
+        "tests/support/train_lora.py",
+        disturbed.model_dump_json(),
+        "0",
+        "1",
+        "0",
+    ]
     for _ in range(3):
         there = state.steps(folder)
         process = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL)
@@ -359,7 +366,12 @@ def test_two_workers_give_the_weights_of_one(undisturbed, config):
         port = free.getsockname()[1]
     processes = [
         subprocess.Popen(
-            [sys.executable, "tests/train_lora.py", settings.model_dump_json(), *map(str, place)],
+            [
+                sys.executable,
+                "tests/support/train_lora.py",
+                settings.model_dump_json(),
+                *map(str, place),
+            ],
             env=environment(),
             stdout=subprocess.DEVNULL,
         )

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from raypipe.engine.work import parts_without
 from raypipe.errors import UserError
+from raypipe.inputs.runs import columns_of
 from raypipe.miniature.pair_quality import verdicts
 from raypipe.report import sheet
 from raypipe.storage import schema
@@ -64,7 +65,7 @@ def test_copies_make_pairs_once_and_stay_with_the_photo(looked):
     assert again["split"] == original["split"] is not None
     assert (copy["split"], copy["reason"]) == (None, face_pairs_plan.COPY)
     assert original["photo_id"] == copy["photo_id"] != again["photo_id"]
-    statuses = pair_run.run_columns(run, "photos", ["status"])["status"].to_pylist()
+    statuses = columns_of(run.folder, "photos", ["status"])["status"].to_pylist()
     for row, status in zip(rows, statuses, strict=True):
         assert (row["group"] is not None) == (status == schema.OK)
         assert (row["split"] is not None) == (status == schema.OK and row["reason"] is None)
@@ -87,7 +88,7 @@ def test_the_batches_of_painting_are_those_of_looking(looked):
 
 def test_splits_are_kept_from_a_known_run(looked, photos, tmp_path):
     run, config = looked
-    run.finish({"config_hash": config_hash(config)})
+    run.finish({"job": "face_pairs", "config_hash": config_hash(config)})
     before = {r["photo_id"]: r["split"] for r in pair_run.SplitPlan(run.uri).samples().to_pylist()}
     more = tmp_path / "more"
     face_pairs.photos(more, 30)
@@ -106,7 +107,7 @@ def test_splits_are_kept_from_a_known_run(looked, photos, tmp_path):
 
 def test_known_splits_must_be_a_finished_runs(looked):
     run, _ = looked
-    with pytest.raises(UserError, match=r"splits\.known must name a finished run"):
+    with pytest.raises(UserError, match=r"splits\.known must be a finished run"):
         face_pairs_plan.known_splits(run.uri)
 
 
@@ -116,7 +117,7 @@ def test_a_photo_between_two_splits_makes_no_pairs(looked, monkeypatch):
     hashes = np.array([[3, 0, 0, 0], [2**40 - 1, 2**40 - 1, 0, 0]], np.uint64)
     known = {"a": "train", "b": "test"}
     near = np.array([[1, 0, 0, 0], [2, 0, 0, 0]], np.uint64)
-    monkeypatch.setattr(pair_run, "known_splits", lambda uri: (known, near))
+    monkeypatch.setattr(face_pairs_plan, "known_splits", lambda uri: (known, near))
     _, splits = face_pairs_plan.divide(ids, hashes, config)
     assert splits[0] is None
     assert splits[1] in ("train", "validation", "test")
@@ -134,7 +135,7 @@ def test_a_set_without_faces_is_told_and_nothing_is_lost(tmp_path):
     assert told.startswith("no photo has a face to paint, of 6: ")
     assert "5 no face" in told
     assert "1 unreadable" in told
-    assert len(pair_run.run_columns(run, "photos", ["source"])) == 6
+    assert len(columns_of(run.folder, "photos", ["source"])) == 6
     assert not run.folder.names("splits")
 
 
@@ -207,7 +208,9 @@ def made(tmp_path_factory):
     rows = [
         {"photo_id": row["photo_id"], "batch_id": name.removesuffix(".parquet"), "split": "train"}
         for name in run.folder.names("photos")
-        for row in pair_run.read_rows(run.folder, f"photos/{name}", ["photo_id"])
+        for row in pq.read_table(
+            run.folder.open(f"photos/{name}"), columns=["photo_id"]
+        ).to_pylist()
     ]
     for number, row in enumerate(rows):
         row["group"] = max(number, 1)  # the first two are near-duplicates
@@ -262,7 +265,7 @@ def test_splits_without_pairs_and_many_refusals_are_noted(made):
 def test_the_page_shows_photos_good_and_bad_faces(made):
     run, config = made
     results = pair_results.results(run, config)
-    manifest = pair_results.manifest(run, config, {"weights": "sha256:x"}, results, 1.5)
+    manifest = pair_results.manifest(run, config, {"weights": "sha256:x"}, results)
     page = sheet.render(report.sheet(results, run.folder, config), manifest)
     assert manifest["counts"] == results["counts"]
     assert manifest["device_seconds"].keys() == {"look", "inpaint", "check"}
@@ -319,7 +322,7 @@ def test_help_mistakes_plans_and_finished_runs_load_nothing_heavy(write, tmp_pat
     assert not (tmp_path / "run").exists()
     config = FacePairs.model_validate(yaml.safe_load(path.read_text()))
     run = face_pairs.begin(config)
-    run.finish({"config_hash": config_hash(config)})
+    run.finish({"job": "face_pairs", "config_hash": config_hash(config)})
     names, done = loaded_by(path)
     assert done.stdout == f"{tmp_path}/run\n"
     assert not names & HEAVY
@@ -333,7 +336,7 @@ def test_help_mistakes_plans_and_finished_runs_load_nothing_heavy(write, tmp_pat
         (["photos=nowhere"], "photo folder not found: "),
         (["model.id=miniature/pixart"], "must be of Stable Diffusion 1.5 or SDXL, got PixArt"),
         (["model.id=./tests"], "no readable model_index.json"),
-        (["splits.known=docs"], "splits.known must name a finished run"),
+        (["splits.known=docs"], "splits.known must be a finished run"),
     ],
 )
 def test_a_mistake_gets_one_line_and_leaves_no_trace(write, tmp_path, arguments, told):

@@ -25,7 +25,7 @@ def mistake(function, *arguments) -> str:
 
 def test_every_pair_becomes_a_row_of_crops(tmp_path):
     run = pair_runs.write(tmp_path / "pairs")
-    runs.check_runs([str(run)])
+    runs.check_pairs([str(run)])
     counts = pairs.prepare([str(run)], Folder(str(tmp_path / "out")), ["photo", "roundtrip"])
     assert counts == {"train": 32, "validation": 8, "test": 8}
     table = pairs.read_split(str(tmp_path / "out" / "data"), "train")
@@ -90,7 +90,7 @@ def test_a_split_without_pairs_is_refused(tmp_path):
 def test_a_photo_in_two_splits_is_refused(tmp_path):
     one = pair_runs.write(tmp_path / "one", 16)
     other = pair_runs.write(tmp_path / "other", 16, split="test")
-    told = mistake(runs.check_runs, [str(one), str(other)])
+    told = mistake(runs.check_pairs, [str(one), str(other)])
     assert "a photo must be in one split only, but photo000" in told
     assert told.endswith(str(other))
 
@@ -100,5 +100,5 @@ def test_a_run_that_is_not_finished_is_refused(tmp_path, what):
     folder = tmp_path / "pairs"
     if what == "unfinished":
         pair_runs.write(folder, 16, finished=False)
-    told = mistake(runs.check_runs, [str(folder)])
-    assert told == f"pairs must name finished runs of jobs/face_pairs.py, got {folder}"
+    told = mistake(runs.check_pairs, [str(folder)])
+    assert told == f"pairs must be a finished run of jobs/face_pairs.py, got {folder}"

@@ -53,7 +53,7 @@ def test_a_finished_run_is_made_once(source, study, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        (["run=nowhere"], "run must be a finished run of jobs/consistency.py, got nowhere"),
+        (["run=nowhere"], "jobs/consistency.py or jobs/face_pairs.py, got nowhere"),
         (["models=[Quokka]"], "has no model Quokka"),
         (["repeats=7"], "repeats must be at most the 6 questions, got 7"),
         (["models=[Quokkadiffusion]"], "there must be something to ask"),

@@ -10,9 +10,10 @@ import pytest
 
 from raypipe.storage.files import Folder
 from tests.support import s3
+from tests.support.jobs import LOCAL
 from tests.support.stand_in_runs import PROMPTS, SEEDS, assert_same, config, finish, start
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 
 def test_a_run_in_a_bucket_over_a_bad_line_is_the_run_on_a_disk(
@@ -27,20 +28,20 @@ def test_a_run_in_a_bucket_over_a_bad_line_is_the_run_on_a_disk(
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{proxy.port}")
         Folder("s3://bucket").write("prompts.txt", "\n".join(PROMPTS).encode())
         tree = config("s3://bucket/run", prompts="s3://bucket/prompts.txt")
-        process = start(tree, tmp_path)
+        process = start(tree, tmp_path, *LOCAL)
         run = Folder("s3://bucket/run")
         while len(run.names("images")) < 8:
             assert process.poll() is None, process.stderr.read()
             time.sleep(0.1)
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-        out, _ = finish(start(tree, tmp_path))
+        out, _ = finish(start(tree, tmp_path, *LOCAL))
         assert out.splitlines()[-1] == "s3://bucket/run"
         assert proxy.cuts > 5
         proxy.every = None  # what follows is read without raypipe, which alone tries again
         assert_same("s3://bucket/run", undisturbed_stand_in)
         assert json.loads(run.read("manifest.json"))["counts"]["made"] == 2 * len(PROMPTS) * SEEDS
-        _, err = finish(start(tree, tmp_path))
+        _, err = finish(start(tree, tmp_path, *LOCAL))
         assert "already complete: s3://bucket/run" in err
 
 
@@ -49,7 +50,7 @@ def test_a_bucket_that_is_not_there_is_one_line(tmp_path, monkeypatch):
         for name, value in s3.CREDENTIALS.items():
             monkeypatch.setenv(name, value)
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
-        _, err = finish(start(config("s3://none/run"), tmp_path), status=2)
+        _, err = finish(start(config("s3://none/run"), tmp_path, *LOCAL), status=2)
     assert err.splitlines()[-1] == "error: there is no such bucket: s3://none/run"
     assert "Traceback" not in err
 
@@ -62,7 +63,7 @@ def test_a_full_disk_stops_the_run_which_goes_on_when_there_is_room(undisturbed_
         pytest.skip("a small file system cannot be mounted without the right to (root)")
     try:
         tree = config(disk / "run")
-        _, err = finish(start(tree, tmp_path), status=2)
+        _, err = finish(start(tree, tmp_path, *LOCAL), status=2)
         assert err.splitlines()[-1] == (
             f"error: the disk of {disk / 'run'} is full: free some space, and the same command "
             "goes on"
@@ -70,7 +71,7 @@ def test_a_full_disk_stops_the_run_which_goes_on_when_there_is_room(undisturbed_
         made = {p: p.stat().st_mtime_ns for p in (disk / "run" / "images").glob("*.parquet")}
         assert made
         subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
-        finish(start(tree, tmp_path))
+        finish(start(tree, tmp_path, *LOCAL))
         assert all(path.stat().st_mtime_ns == then for path, then in made.items())
         assert_same(disk / "run", undisturbed_stand_in)
     finally:

@@ -3,42 +3,19 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pyarrow.dataset as pads
 import pytest
-import yaml
 
 from raypipe.storage import schema
-from tests.support import ROOT, face_pairs
+from tests.support import face_pairs
+from tests.support.jobs import LOCAL, finish, start
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 COUNT = 18
-
-
-def start(tree, tmp_path):
-    file = tmp_path / f"config{time.monotonic_ns()}.yaml"
-    file.write_text(yaml.safe_dump(tree))
-    return subprocess.Popen(
-        [sys.executable, "jobs/face_pairs.py", str(file)],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-
-
-def finish(process):
-    out, err = process.communicate(timeout=400)
-    assert process.returncode == 0, err
-    assert "Traceback" not in err
-    return out
 
 
 def table(directory, folder):
@@ -52,7 +29,7 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path):
     pools = {"look": {"cpus_per_actor": 0.5, "batch_size": 3}, "inpaint": {"cpus_per_actor": 0.5}}
     killed = tmp_path / "run"
     tree = face_pairs.tree(photos, killed, pools=pools)
-    process = start(tree, tmp_path)
+    process = start("jobs/face_pairs.py", tree, tmp_path, *LOCAL)
     while not list((killed / "pairs").glob("*.parquet")):
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.05)
@@ -61,7 +38,7 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path):
     assert not (killed / "manifest.json").exists()
     assert len(list((killed / "photos").glob("*.parquet"))) == 7
     made = {p: p.stat().st_mtime_ns for p in killed.glob("p*/*.parquet")}
-    out = finish(start(tree, tmp_path))
+    out, _ = finish(start("jobs/face_pairs.py", tree, tmp_path, *LOCAL))
     assert out.splitlines()[-1] == str(killed)
     assert all(path.stat().st_mtime_ns == then for path, then in made.items())
 
