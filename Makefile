@@ -14,7 +14,7 @@ export MALLOC_TRIM_THRESHOLD_ ?= 4294967296
 export MALLOC_TOP_PAD_ ?= 268435456
 export MALLOC_MMAP_THRESHOLD_ ?= 4294967296
 
-.PHONY: demo faces ablation test check bench chaos clean install format env-imagereward
+.PHONY: demo faces ablation test test-long check bench chaos house clean install format env-imagereward
 
 demo: $(INSTALLED)
 	$(PY) jobs/consistency.py configs/consistency/miniature.yaml
@@ -32,14 +32,17 @@ faces: $(INSTALLED)
 	$(PY) -m raypipe.miniature.choices runs/miniature_pairs runs/choices.parquet noise=0.05
 	$(PY) jobs/align.py configs/align/miniature.yaml
 
-# Which loss mends faces, and what does it cost? Over three trainings of each: docs/faces.md.
+# Which loss improves faces, and what does it cost? Over three trainings of each: docs/faces.md.
 ablation: faces
 	$(PY) jobs/consistency.py configs/consistency/miniature_general.yaml
 	$(PY) jobs/face_ablation.py configs/face_ablation/miniature.yaml
 
 test: $(INSTALLED)
-	$(PY) -m pytest --numprocesses 2 --dist loadfile -m "not ray"
-	$(PY) -m pytest --numprocesses 2 --dist loadfile -m "ray and not long"
+	$(PY) -m pytest --numprocesses 2 --dist loadfile -m "not long"
+
+# The long forms of what `make test` shows in short.
+test-long: $(INSTALLED)
+	$(PY) -m pytest -m long
 
 check: $(INSTALLED)
 	$(VENV)/bin/ruff check .
@@ -55,7 +58,10 @@ SEED ?= 1
 FAULTS ?= 20
 chaos: $(INSTALLED)
 	$(PY) tests/ray/chaos.py --seed $(SEED) --faults $(FAULTS)
-	$(PY) -m pytest -m long
+
+# docs/house.svg: the rooms of the package, and which imports which.
+house: $(INSTALLED)
+	$(PY) docs/house.py
 
 format: $(INSTALLED)
 	$(VENV)/bin/ruff check --fix .

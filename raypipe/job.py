@@ -20,11 +20,11 @@ from typing import Any, Generic, TypeVar
 import pyarrow as pa
 
 from raypipe.config.paths import base_of, find_config
-from raypipe.config.strict import JobConfig, Strict, load
+from raypipe.config.strict import JobConfig, Strict, absolute, load
 from raypipe.console import message
 from raypipe.engine.session import Session
 from raypipe.errors import UserError
-from raypipe.storage.directory import RunDirectory
+from raypipe.storage.directory import RunDirectory, config_hash
 
 C = TypeVar("C", bound=JobConfig)
 S = TypeVar("S", bound=Strict)
@@ -63,6 +63,8 @@ class Job(Generic[C, R]):
     """One job at work: what its recipe is given."""
 
     config: C
+    stored: C
+    """The same, as it is kept: a submitted job's working directory may be gone before its end."""
     run: R
     """Its run directory, which holds nothing that contradicts the config."""
     session: Session
@@ -71,7 +73,7 @@ class Job(Generic[C, R]):
 
     def begin(self, **notes: Any) -> None:
         """Write the config, and notes beside it, each as a JSON file of its name."""
-        self.run.begin(self.config, **notes)
+        self.run.begin(self.stored, **notes)
 
     def finish(
         self,
@@ -89,7 +91,12 @@ class Job(Generic[C, R]):
             self.run.write_table(f"{name}.parquet", table)
         if results is not None:
             self.run.write_json("results.json", results)
-        whole = {**manifest, "wall_seconds": time.monotonic() - self.started}
+        whole = {
+            **manifest,
+            "config_hash": config_hash(self.stored),
+            "config": self.stored.model_dump(mode="json"),
+            "wall_seconds": time.monotonic() - self.started,
+        }
         if page is not None:
             self.run.folder.write("report.html", page(whole).encode())
         self.run.finish(whole)
@@ -116,12 +123,14 @@ class Recipe(Generic[C, R]):
 
     def perform(self, config: C, session: Session, dry_run: bool = False) -> str:
         """Do what a config asks for, or what of it is missing; returns the run directory."""
-        run = self.directory(config.output)
-        if self.ends and not dry_run and run.is_finished(config):
+        stored = absolute(config)
+        run = self.directory(stored.output)
+        # a run of raypipe 0.1 hashed its paths as they were written
+        if self.ends and not dry_run and (run.is_finished(stored) or run.is_finished(config)):
             message(f"already complete: {config.output}")
             return config.output
-        run.check(config)
-        self.steps(Job(config, run, session, dry_run))
+        run.check(stored)
+        self.steps(Job(config, stored, run, session, dry_run))
         return config.output
 
 

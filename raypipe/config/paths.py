@@ -39,7 +39,7 @@ def typed(value: Any) -> Any:
 def find_config(job: str, name: str) -> Path:
     """A config by path, or else by the name of one that comes with raypipe (`miniature`).
 
-    UserError where there is none, with those that there are.
+    UserError, listing the known names, where there is none.
     """
     path = Path(name).expanduser()
     if path.exists():
@@ -53,6 +53,18 @@ def find_config(job: str, name: str) -> Path:
         return inside
     ours = f"; those that come with raypipe are {', '.join(known)}" if known else ""
     raise UserError(f"config file not found: {name}{ours}")
+
+
+def working_directory() -> Path:
+    """Where relative paths begin.
+
+    That of a submitted job may be gone before the job has ended, when no path is relative any more:
+    then a place where nothing is.
+    """
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        return Path("/nonexistent")
 
 
 def base_of(config: Path) -> Path:

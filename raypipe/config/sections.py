@@ -1,4 +1,4 @@
-"""TODO-DOC."""
+"""Config sections and constants that several jobs share."""
 
 from typing import Literal, Self
 
@@ -12,7 +12,7 @@ SPLITS = ("train", "validation", "test")
 
 
 class Actors(Strict):
-    """Processes that do one thing. Nothing asks whether there is a GPU: this says so."""
+    """Processes that do one thing. GPUs are never detected: `gpus_per_actor` asks for them."""
 
     min: int = Field(1, ge=1)
     max: int = Field(1, ge=1)
@@ -41,7 +41,7 @@ class Statistics(Strict):
     resamples: int = Field(9999, ge=99)
     """Bootstrap resamples."""
     seed: int = 0
-    """Seed of the bootstrap, so that a resumed run prints the same numbers."""
+    """Seed of the bootstrap, so that a resumed run reports the same numbers."""
 
 
 class Storage(Strict):

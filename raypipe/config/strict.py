@@ -1,6 +1,6 @@
 """Strict configuration: defaults < a YAML file < `a.b=c` on the command line.
 
-A config is a frozen pydantic model. Unknown keys are errors that name the near miss, and every
+A config is a frozen pydantic model. Unknown keys are errors that suggest the near miss, and every
 message states the key, the rule and the value.
 """
 
@@ -16,7 +16,7 @@ from typing import Any, ClassVar, TypeVar
 import pydantic
 import yaml
 
-from raypipe.config.paths import FilePath, typed
+from raypipe.config.paths import FilePath, typed, working_directory
 from raypipe.errors import UserError
 
 
@@ -77,7 +77,7 @@ def dump(config: Strict) -> str:
 def absolute(config: C) -> C:
     """The same config with every path absolute, so that it holds from any working directory."""
     tree = config.model_dump(mode="json")
-    return type(config).model_validate(tree, context={"base": Path.cwd()})
+    return type(config).model_validate(tree, context={"base": working_directory()})
 
 
 def changes(before: Any, after: Any, prefix: str = "") -> list[str]:
@@ -176,7 +176,7 @@ def _explain(error: pydantic.ValidationError, kind: type[Strict]) -> list[str]:
 
 
 def _unknown_kind(where: str, context: dict[str, Any]) -> str:
-    """A section that has several kinds, told apart by one key, and names none that there is."""
+    """The message for a section of several kinds whose discriminating key names no known kind."""
     key = str(context["discriminator"]).strip("'")
     if "tag" not in context:
         return f"missing key {where}.{key}"
@@ -186,7 +186,7 @@ def _unknown_kind(where: str, context: dict[str, Any]) -> str:
 
 
 def _either(messages: Sequence[str]) -> str:
-    """What a value should be, from what each alternative says, in YAML's words."""
+    """What a value should be, from the message of each alternative, in YAML's words."""
     rule = "Input should be "
     plain = [message.removeprefix("Value error, ") for message in messages]
     if len(plain) > 1:

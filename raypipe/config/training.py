@@ -34,7 +34,7 @@ class Training(Strict):
     validate_every: int = Field(100, ge=1)
     """Steps between two validations; the last step is always followed by one."""
     checkpoint_every: int = Field(100, ge=1)
-    """Steps between two checkpoints; so many steps at most are done again."""
+    """Steps between two checkpoints; at most so many are repeated after a failure."""
     keep: int = Field(2, ge=1)
     """Newest checkpoints that are kept, beside the best one."""
 
@@ -47,12 +47,22 @@ class Training(Strict):
         return self
 
 
+def check_workers(training: Training, workers: int) -> None:
+    """ValueError unless every worker has a micro-batch of its own."""
+    pieces = -(-training.batch // training.micro_batch)
+    if pieces < workers:
+        raise ValueError(
+            f"every worker needs a micro-batch of its own, but a batch of {training.batch}"
+            f" has {pieces} of {training.micro_batch} for {workers} workers"
+        )
+
+
 class Adapter(Strict):
     """The LoRA: W becomes W + alpha / rank · B A, with A drawn at random and B zero at first."""
 
     rank: int = Field(16, ge=1)
     alpha: float | None = Field(None, gt=0)
-    """None: the rank, so that B A is added as it is."""
+    """None: the rank, so that B A is added unscaled."""
     targets: Annotated[tuple[str, ...], Field(min_length=1)] = ("to_q", "to_k", "to_v", "to_out.0")
     """Ends of the names of the UNet's layers that get one; each must be found."""
     dropout: float = Field(0.0, ge=0, lt=1)

@@ -1,8 +1,8 @@
-"""Models by a short name, with all that makes their published weights draw as they should.
+"""Models by a short name, with the settings that their published weights need.
 
-Data alone. `id: zoo/sdxl` in a config stands for the keys below; whatever else the config says of
-that model wins. Revisions are commits of the hub's repositories, so that a name means the same
-weights for good. docs/models.md has the table, with where each figure comes from.
+Data alone. `id: zoo/sdxl` in a config stands for the keys below; other keys of the
+config's model win. Revisions are commits of the hub's repositories, so that a name always
+means the same weights. docs/models.md has the table, with where each figure comes from.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ class Entry:
     keys: Mapping[str, Any]
     """Keys of a config's model."""
     sampler: Mapping[str, Any]
-    """What it is sampled with where neither the run's `sampler` nor the model's says so."""
+    """What it is sampled with where neither the run's `sampler` nor the model's sets it."""
     half: Mapping[str, Any] = field(default_factory=dict)
     """More keys for float16, the dtype of the whole zoo."""
 
@@ -88,7 +88,7 @@ ZOO: Mapping[str, Entry] = {
 def entry_of(identifier: object) -> Entry | None:
     """The entry that an id names, None for an id outside of the zoo.
 
-    Raises ValueError, with the near miss, for a name that the zoo does not have.
+    Raises ValueError, suggesting the near miss, for a name that the zoo does not have.
     """
     if not isinstance(identifier, str) or not identifier.startswith(PREFIX):
         return None
@@ -115,14 +115,14 @@ def fill_model(model: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def fill_config(value: Any) -> Any:
-    """A config with one `model`, below whose sampler keys, and the run's, go those of the zoo."""
+    """A config with one `model`, its sampler filled in from the zoo; set keys win."""
     if not isinstance(value, dict) or not isinstance(value.get("model"), dict):
         return value
     return {**value, "model": fill_sampler(value["model"], keys_set(value.get("sampler")))}
 
 
 def keys_set(sampler: Any) -> set[str]:
-    """Keys that a run's `sampler` sets; none where it is no section, which is refused later."""
+    """Keys that a run's `sampler` sets; none where it is not a mapping, which is refused later."""
     if isinstance(sampler, Mapping):
         return set(sampler)
     return set(getattr(sampler, "model_fields_set", ()))

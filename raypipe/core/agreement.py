@@ -48,7 +48,7 @@ class Surer:
     bins: list[Bin]
     probability: float | None
     """That the difference is larger on an item where it agrees than on one where it does not,
-    ties half: 1/2 if the size says nothing."""
+    ties half: 1/2 if the size carries no information."""
     test: Significance
 
 
@@ -76,8 +76,8 @@ def majority(votes: ArrayLike) -> FloatArray:
 def with_others(votes: ArrayLike, confidence: float = 0.95) -> list[Share]:
     """How often each annotator chooses what most of the *others* chose, votes (A, M) → A shares.
 
-    Only items on which both are decided count. Leaving oneself out keeps a lone vote from agreeing
-    with itself.
+    Only items on which both are decided count. Leaving the annotator's own vote out
+    keeps a single vote from agreeing with itself.
     """
     v_AM = _votes(votes)
     found = []
@@ -134,7 +134,7 @@ def krippendorff_alpha(
         alpha = 1 - (n - 1) Σ o_ck δ_ck / Σ n_c n_k δ_ck
 
     where δ is 0 or 1 for `nominal`, and (n_c/2 + Σ_{c<g<k} n_g + n_k/2)² for `ordinal`. Items with
-    fewer than two answers say nothing; missing answers are no problem. The interval is the
+    fewer than two answers carry no information; missing answers are allowed. The interval is the
     percentile bootstrap over items. Source: Krippendorff 2011, "Computing Krippendorff's
     Alpha-Reliability".
     """
@@ -189,7 +189,7 @@ def over_people(
     """Agreement of a score with the majority, for other items *and* other annotators.
 
     votes (A, M); sides (M,): 1 or -1 for what the score prefers, 0 where it scores both alike. Both
-    annotators and items are drawn with replacement, the majority is taken anew, undecided items
+    annotators and items are drawn with replacement, the majority is taken again, undecided items
     drop out, and a tie of the score counts half; percentile interval. Like every crossed bootstrap
     it is somewhat wide (Owen 2007). One annotator or one item: no interval.
     """

@@ -71,11 +71,12 @@ def crossed_bootstrap(
     counts the prompt-by-seed noise more than once, so it is somewhat wide, never narrow.
     Source: Owen 2007, "The pigeonhole bootstrap".
 
-    Prompts that lack a seed must be left out. One prompt or two seeds: no interval, with a reason.
+    Prompts with a missing seed must be left out. One prompt or two seeds: no interval, with a
+    reason.
     """
     d_PM = np.asarray(pairs, dtype=np.float64)
     if not np.isfinite(d_PM).all():
-        raise ValueError("pair scores must be finite: leave out prompts that lack a seed")
+        raise ValueError("pair scores must be finite: leave out prompts with a missing seed")
     n_prompts, n_seeds = len(d_PM), n_images_of(d_PM.shape[1])
     mean = float(d_PM.mean())
     if n_prompts < 2 or n_seeds < 3:

@@ -1,6 +1,6 @@
 """What a change of model did to a metric: paired by prompt, from scores of single pictures.
 
-Shape letters: N pictures, P prompts (or whatever pictures depend on: a source photo).
+Shape letters: N pictures, P prompts (or other clusters, such as source photos).
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from raypipe.core.pairs import FloatArray
 from raypipe.core.statistics import holm
 
 Picture = tuple[str, str]
-"""(what it depends on, what pairs it across models), such as a prompt and a seed of it."""
+"""(its cluster, what pairs it across models), such as a prompt and one of its seeds."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Change:
     """Pictures that both have a score for."""
     prompts: int
     mean: Estimate
-    """Mean over prompts of variant less baseline, with its BCa bootstrap interval."""
+    """Mean over prompts of variant minus baseline, with its BCa bootstrap interval."""
     test: AdjustedSignificance
     """Wilcoxon's signed-rank test over prompts."""
     win_rate: float | None

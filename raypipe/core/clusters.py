@@ -77,7 +77,7 @@ def sign_flip(sums: ArrayLike, *, seed: int, resamples: int = 9999) -> Significa
     If they do, each cluster's difference is as likely to have the other sign: p is the share of
     sign patterns whose |sum| is at least the observed one. All patterns for up to 14 clusters with
     a difference; else `resamples` random ones, with one added to both counts. Clusters without a
-    difference say nothing. Differences are multiples of a half, so sums are exact.
+    difference are left out. Differences are multiples of a half, so sums are exact.
     Source: Good 2005, "Permutation, Parametric and Bootstrap Tests of Hypotheses", section 3.7.
     """
     d_K = np.asarray(sums, dtype=np.float64)
@@ -104,7 +104,7 @@ def sign_flip(sums: ArrayLike, *, seed: int, resamples: int = 9999) -> Significa
 def _resampled_shifts(
     centred_K: FloatArray, counts_K: FloatArray, *, seed: int, resamples: int
 ) -> FloatArray:
-    """Mean of `resamples` draws of clusters, less the mean of all → (B,)."""
+    """Mean of `resamples` draws of clusters, minus the mean of all → (B,)."""
     rng = np.random.default_rng(seed)
     n = len(centred_K)
     step = max(1, CHUNK_DRAWS // n)

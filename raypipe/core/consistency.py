@@ -22,7 +22,7 @@ TIE = 1e-4
 
 @dataclass(frozen=True)
 class PromptScore:
-    """What the images of one prompt say. Scores are on the scale 0 to 100."""
+    """Consistency of one prompt's images, on the scale 0 to 100."""
 
     scs: float
     """Mean pair score."""
@@ -135,8 +135,8 @@ def jackknife_se(pairs: ArrayLike) -> FloatArray:
 def convergence(pairs: ArrayLike) -> list[ConvergencePoint]:
     """SCS of the first k images for k = 2 ... N: did the study draw enough seeds?
 
-    pairs: pair scores (P, M). Prompts that lack images must be left out, or every prompt cut to
-    the seeds that all have, so that each point averages over the same prompts.
+    pairs: pair scores (P, M). Prompts with missing images must be left out, or every prompt cut
+    to the seeds that all have, so that each point averages over the same prompts.
     """
     s_PM = np.asarray(pairs, dtype=np.float64)
     points = []

@@ -1,6 +1,6 @@
 """What a statistic looks like in results.json: a value, or null with the reason why.
 
-One convention for everything: an undefined quantity is None and `reason` says why; NaN and
+One convention for everything: an undefined quantity is None and `reason` explains it; NaN and
 infinity never leave this package. `dataclasses.asdict` gives the JSON form. A plain number that
 may be undefined (a standard deviation of one prompt) has its reason in its record's `reasons`,
 keyed by the field's name.

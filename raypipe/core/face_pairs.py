@@ -1,4 +1,4 @@
-"""What a pair of a good and a bad face is: its mask, its noise, and whether it will do."""
+"""What a pair of a good and a bad face is: its mask, its noise, and whether it is usable."""
 
 import hashlib
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ SIZES = ((32.0, "small face"), (96.0, "medium face"), (float("inf"), "large face
 
 @dataclass(frozen=True)
 class Side:
-    """A painted picture, as it is judged and stored."""
+    """An inpainted picture, as it is judged and stored."""
 
     pixels_HWC: Picture | None
     data: bytes | None

@@ -55,7 +55,7 @@ def noised(x_BChw: torch.Tensor, noise_BChw: torch.Tensor, at: Level) -> torch.T
 def target(
     x_BChw: torch.Tensor, noise_BChw: torch.Tensor, at: Level, prediction: Prediction
 ) -> torch.Tensor:
-    """What the network should say of x_t: ε, or v = a ε − σ x_0."""
+    """What the network should output for x_t: ε, or v = a ε − σ x_0."""
     return noise_BChw if prediction == "epsilon" else at.a * noise_BChw - at.sigma * x_BChw
 
 
@@ -101,8 +101,8 @@ def guidance_loss(
     s; `to` without noise (a = 1, σ = 0) is the x_0 form. The formula of arXiv 2406.17100 is not
     public; this is raypipe's reading of its abstract.
 
-    A deterministic (DDIM) step is Φ = a_s x̂_0 + σ_s ε̂, where x̂_0 and ε̂ are what the output says
-    of x_t. For ε, x̂_0 = (x_t − σ_t ε̂) / a_t, so Φ is linear in ε̂ with slope −κ,
+    A deterministic (DDIM) step is Φ = a_s x̂_0 + σ_s ε̂, where x̂_0 and ε̂ are the output's
+    estimates for x_t. For ε, x̂_0 = (x_t − σ_t ε̂) / a_t, so Φ is linear in ε̂ with slope −κ,
 
         κ = a_s σ_t / a_t − σ_s = (a_s σ_t − a_t σ_s) / a_t.
 

@@ -1,4 +1,4 @@
-"""Masks over faces, and pasting back what was painted under them.
+"""Masks over faces, and pasting back what was inpainted under them.
 
 Shape letters: H, W picture, C colours, h, w latents. Boxes are x0, y0, x1, y1 in pixels from the
 outer corner at the top left, so pixel (row r, column c) has its centre at (c + ½, r + ½).
@@ -13,7 +13,7 @@ Mask = NDArray[np.float32]
 Picture = NDArray[np.uint8]
 
 BLANK_SPREAD = 2
-"""A region whose values differ by less, in every channel, shows nothing."""
+"""A region whose values differ by less, in every channel, is blank."""
 
 
 def grow(box: Sequence[float], margin: float) -> tuple[float, float, float, float]:
@@ -62,19 +62,19 @@ def _ramps(low: float, high: float, count: int, ramp: float) -> NDArray[np.float
     return np.asarray(np.clip(depth / ramp, 0.0, 1.0))
 
 
-def paste(original_HWC: Picture, painted_HWC: Picture, mask_HW: Mask) -> Picture:
-    """original + mask · (painted − original), rounded; uint8 (H, W, C).
+def paste(original_HWC: Picture, inpainted_HWC: Picture, mask_HW: Mask) -> Picture:
+    """original + mask · (inpainted − original), rounded; uint8 (H, W, C).
 
-    Where the mask is 0 the original's bits, where it is 1 the painted picture's.
+    Where the mask is 0 the original's bits, where it is 1 the inpainted picture's.
     """
-    for name, picture in (("original", original_HWC), ("painted", painted_HWC)):
+    for name, picture in (("original", original_HWC), ("inpainted", inpainted_HWC)):
         if picture.dtype != np.uint8 or picture.shape[:2] != mask_HW.shape:
             raise ValueError(
                 f"{name} must be uint8 of the mask's {mask_HW.shape}, got {picture.dtype} "
                 f"{picture.shape}"
             )
     mask_HW1 = mask_HW[..., None].astype(np.float64)
-    mixed_HWC = original_HWC + mask_HW1 * (painted_HWC.astype(np.float64) - original_HWC)
+    mixed_HWC = original_HWC + mask_HW1 * (inpainted_HWC.astype(np.float64) - original_HWC)
     return np.where(mask_HW1 == 0, original_HWC, np.rint(mixed_HWC).astype(np.uint8))
 
 

@@ -17,7 +17,7 @@ from scipy.sparse.csgraph import connected_components
 SIDE = 64
 """Pictures are reduced to this side, grey, before they are transformed."""
 FREQUENCIES = 16
-"""Lowest frequencies kept along each axis: 16 × 16 less the mean are 255 bits."""
+"""Lowest frequencies kept along each axis: 16 × 16 minus the mean are 255 bits."""
 WORDS = 4
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 """Grey of red, green and blue (ITU-R BT.601)."""
@@ -75,7 +75,7 @@ def group(hashes_NW: Hashes, within: int = 15) -> NDArray[np.int64]:
 
 
 def _bands(hashes_UW: Hashes, count: int) -> list[NDArray[np.int64]]:
-    """For each of `count` bands of bits, a number for each hash by which equal bits are told."""
+    """For each of `count` bands of bits, a number for each hash; equal bits have equal numbers."""
     bits = np.unpackbits(hashes_UW.astype(">u8").view(np.uint8), axis=1)
     bands = np.array_split(bits, count, axis=1)
     return [_number_rows(np.packbits(band, axis=1)) for band in bands]
@@ -120,7 +120,7 @@ def split(
     """The split of each photo, the same for a whole group; a function of ids and seed alone.
 
     ids: photos by content, not by place. shares: the expected share of each split, which sum to 1.
-    A group falls where the SHA-256 of (seed, its smallest id) says, so the splits of other groups
+    The SHA-256 of (seed, its smallest id) decides a group's split, so the splits of other groups
     do not move when photos are added. known: splits of an earlier run by id; a group keeps the
     split of its known photos. Where a new photo joins groups of different splits, the new photos
     of that group get None: they may be in neither. Raises ValueError for shares that do not sum to
@@ -146,7 +146,7 @@ def split(
 
 
 def _draw(identifier: str, shares: Mapping[str, float], seed: int) -> str:
-    """A split by lot; one whose share is 0 is never drawn."""
+    """A split drawn at random by the id's hash; one whose share is 0 is never drawn."""
     digest = hashlib.sha256(f"{seed}/{identifier}".encode()).digest()
     left = int.from_bytes(digest[:8]) / 2**64
     drawn = ""

@@ -1,4 +1,4 @@
-"""From embeddings to pair scores, on which everything said about a prompt's images rests.
+"""From embeddings to pair scores, from which all statistics of a prompt's images follow.
 
 Shape letters: P prompts, N images of a prompt (one per seed), D embedding dimensions,
 M = N(N-1)/2 pairs of images, in the order (1,0) (2,0) (2,1) (3,0) ...: image by image, so that
@@ -24,9 +24,8 @@ _SAFE_SQUARE = {np.dtype(np.float32): (1e-30, 1e30), np.dtype(np.float64): (1e-2
 def pair_scores(embeddings: ArrayLike) -> FloatArray:
     """Every pair's score max(100 cos(e_i, e_j), 0), in the pair order of this file.
 
-    embeddings (P, N, D) or (N, D) → (P, M) or (M,). All that this package says about one prompt's
-    images follows from these. Stream long runs through it: kept as float32, the scores take
-    (N-1)/2D of the embeddings' room. Errors: see semantic_consistency_score.
+    embeddings (P, N, D) or (N, D) → (P, M) or (M,). Stream long runs through it: kept as float32,
+    the scores take (N-1)/2D of the embeddings' room. Errors: see semantic_consistency_score.
     """
     e_PND, single = as_prompts(embeddings)
     s_PM = np.concatenate(list(pair_score_chunks(e_PND)))

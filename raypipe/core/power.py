@@ -37,7 +37,7 @@ class PowerTable:
     n_seeds: int
     alpha: float
     rows: list[PowerRow]
-    """Empty where undefined; `reason` says why."""
+    """Empty where undefined; `reason` explains it."""
     reason: str | None = None
 
 

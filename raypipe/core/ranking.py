@@ -4,7 +4,7 @@ A pair is two pictures between which people decided; pairs on which they were un
 before. `correct` holds, for each pair, 1 where the metric agrees, 0 where it does not, and 1/2
 where it scores both alike. Pairs made of one photo depend on each other: they are one cluster.
 
-Shape letters: M pairs, K photos.
+Shape letters: M pairs, K clusters.
 """
 
 from collections.abc import Sequence
@@ -29,6 +29,7 @@ class Accuracy(Estimate):
     ties: int = 0
     """Pairs that the metric scores alike; each counts half."""
     photos: int = 0
+    """Clusters that they come from."""
     method: str = ""
     """Where the interval comes from."""
 
@@ -41,14 +42,14 @@ class MetricComparison:
     b: str
     n: int
     difference: Estimate
-    """Accuracy of a less that of b, with the interval over photos."""
+    """Accuracy of a minus that of b, with the interval over clusters."""
     a_better: int
     """Pairs on which a does better than b, ties between right and wrong."""
     b_better: int
     mcnemar: Significance
     mcnemar_mid_p: Significance
     test: AdjustedSignificance
-    """What decides: McNemar's mid-p where every pair has a photo of its own, else sign flips."""
+    """What decides: McNemar's mid-p where every pair is a cluster of its own, else sign flips."""
 
 
 def agreement(
@@ -74,7 +75,7 @@ def agreement(
             f"{left_M.shape}, {right_M.shape} and {chosen_M.shape}"
         )
     if not (np.isfinite(left_M).all() and np.isfinite(right_M).all()):
-        raise ValueError("scores must be finite: leave out pairs that lack one")
+        raise ValueError("scores must be finite: leave out pairs without one")
     if not np.isin(chosen_M, (1, -1)).all():
         raise ValueError("a choice must be 1 (left) or -1 (right): leave out undecided pairs")
     side_M = np.sign(left_M - right_M) * (1 if higher_is_better else -1)
@@ -83,24 +84,24 @@ def agreement(
 
 def accuracy(
     correct: ArrayLike,
-    photos: ArrayLike | None = None,
+    clusters: ArrayLike | None = None,
     *,
     seed: int,
     resamples: int = 9999,
     confidence: float = 0.95,
 ) -> Accuracy:
-    """Share of pairs on which a metric agrees with people; photos (M,) name each pair's source.
+    """Share of pairs on which a metric agrees with people; clusters (M,) name each pair's cluster.
 
-    Where every pair has a photo of its own (or none is given) the interval is Clopper and
-    Pearson's; else photos are resampled (`bootstrap_clusters`). Where the metric is right on all
+    Where every pair is a cluster of its own (or none is given) the interval is Clopper and
+    Pearson's; else clusters are resampled (`bootstrap_clusters`). Where the metric is right on all
     pairs, or wrong on all, resampling would give no width: then it is Clopper and Pearson's with
-    photos, not pairs, as trials. No pairs: no value.
+    clusters, not pairs, as trials. No pairs: no value.
     """
     correct_M = _checked(correct)
     n, ties = len(correct_M), int((correct_M == 0.5).sum())
     if not n:
         return Accuracy(None, None, None, "no pairs", method="")
-    sums_K, counts_K = cluster_sums(correct_M, np.arange(n) if photos is None else photos)
+    sums_K, counts_K = cluster_sums(correct_M, np.arange(n) if clusters is None else clusters)
     k, value = len(sums_K), float(correct_M.mean())
     if k == n:
         low, high = clopper_pearson(float(correct_M.sum()), n, confidence)
@@ -119,7 +120,7 @@ def accuracy(
 def accuracy_by_tag(
     correct: ArrayLike,
     tags: Sequence[str],
-    photos: ArrayLike | None = None,
+    clusters: ArrayLike | None = None,
     *,
     seed: int,
     resamples: int = 9999,
@@ -129,11 +130,11 @@ def accuracy_by_tag(
     correct_M, tags_M = _checked(correct), np.asarray(tags, dtype=object)
     if tags_M.shape != correct_M.shape:
         raise ValueError(f"each pair must have a tag, got {len(tags_M)} for {len(correct_M)}")
-    photos_M = np.arange(len(correct_M)) if photos is None else np.asarray(photos)
+    clusters_M = np.arange(len(correct_M)) if clusters is None else np.asarray(clusters)
     return {
         tag: accuracy(
             correct_M[tags_M == tag],
-            photos_M[tags_M == tag],
+            clusters_M[tags_M == tag],
             seed=seed,
             resamples=resamples,
             confidence=confidence,
@@ -179,7 +180,7 @@ def mcnemar(a_better: int, b_better: int, *, mid_p: bool = False) -> Significanc
 def compare_metrics(
     a_correct: ArrayLike,
     b_correct: ArrayLike,
-    photos: ArrayLike | None = None,
+    clusters: ArrayLike | None = None,
     *,
     a: str,
     b: str,
@@ -190,14 +191,15 @@ def compare_metrics(
     """Compare two metrics on the same pairs, `correct` (M,) of each.
 
     A pair counts for the metric that does better on it: right against wrong, or either against a
-    tie. McNemar's test takes pairs for independent; where photos have several, each photo's summed
-    difference is flipped as a whole instead. Pass several comparisons through `adjust_metrics`.
+    tie. McNemar's test takes pairs for independent; where clusters have several, each
+    cluster's summed difference is flipped as a whole instead. Pass several comparisons through
+    `adjust_metrics`.
     """
     a_M, b_M = _checked(a_correct), _checked(b_correct)
     if a_M.shape != b_M.shape or not len(a_M):
         raise ValueError(f"metrics must be compared on the same pairs, got {len(a_M)}, {len(b_M)}")
     n = len(a_M)
-    sums_K, counts_K = cluster_sums(a_M - b_M, np.arange(n) if photos is None else photos)
+    sums_K, counts_K = cluster_sums(a_M - b_M, np.arange(n) if clusters is None else clusters)
     a_better, b_better = int((a_M > b_M).sum()), int((a_M < b_M).sum())
     mid_p = mcnemar(a_better, b_better, mid_p=True)
     alone = len(sums_K) == n

@@ -1,4 +1,4 @@
-"""Which part of a photo a model works on, when a face is painted anew."""
+"""Which part of a photo a model works on, when a face is inpainted."""
 
 from collections.abc import Sequence
 

@@ -17,7 +17,7 @@ SPLITS_AT_A_TIME = 32
 
 @dataclass(frozen=True)
 class SplitHalf:
-    """How often the Wilcoxon test tells a model from itself."""
+    """How often the Wilcoxon test finds a difference between a model and itself."""
 
     n_prompts: int
     seeds_per_half: int

@@ -12,7 +12,7 @@ from raypipe.core.ranking import clopper_pearson
 MOST_PROMPTS = 10**7
 
 PRECISIONS = (-3.0, 7.0)
-"""Logarithms between which the votes' precision a + b is looked for."""
+"""Logarithms between which the votes' precision a + b is searched."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class SizeRow:
 
 @dataclass(frozen=True)
 class SizePlan:
-    """What the votes so far say of other sizes."""
+    """What the votes so far predict for other sizes."""
 
     agreement_of_one: float | None
     """Probability that one decided annotator agrees with the score."""

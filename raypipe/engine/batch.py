@@ -1,4 +1,4 @@
-"""What becomes of a batch once a stage has worked on it, wherever that was."""
+"""What follows a stage's work on a batch, on Ray or locally: check, write, log."""
 
 from typing import Any
 
@@ -23,9 +23,10 @@ def finish_batch(
     check_output(step.name, samples, new)
     for column in new.column_names:
         samples = samples.append_column(new.schema.field(column), new[column])
-    if step.file:
+    if step.file is not None:
         seconds = stage.device.taken() + loading_s
-        kept = step.keep(samples).replace_schema_metadata({SECONDS: f"{seconds:.4f}"})
+        kept = samples if step.keep is None else step.keep(samples)
+        kept = kept.replace_schema_metadata({SECONDS: f"{seconds:.4f}"})
         write_table(Folder(step.uri), step.file.format(batch_id=batch_id), kept)
     return samples, _log_quarantined(step.name, new, samples)
 

@@ -26,7 +26,7 @@ TRIES = 3
 """Times that a worker tries a batch whose stage raised something unexpected."""
 
 MAX_ATTEMPTS = 8
-"""Times that a batch is taken up, by any worker: one that kills its worker would never end."""
+"""Times that a batch is started, by any worker: one that kills its worker would never end."""
 
 PATIENCE_S = 120.0
 """How long the source waits for a batch to be finished before it lets another one through."""
@@ -41,7 +41,7 @@ class Worker:
         self._is_last = is_last
         self._monitor = monitor
         started = time.monotonic()
-        with self._telling():
+        with self._reporting_mistakes():
             self._stage = step.make()
         self._loading_s = time.monotonic() - started
         self._name = uuid.uuid4().hex[:8]
@@ -56,13 +56,15 @@ class Worker:
         if attempt > MAX_ATTEMPTS:
             raise RuntimeError(
                 f"batch {batch_id} of step {step.name} was not finished in {MAX_ATTEMPTS} attempts:"
-                " it seems to kill its workers, whose logs may tell why"
+                " it seems to kill its workers, whose logs may show why"
             )
         samples = unpack(row)
-        with self._telling():
+        with self._reporting_mistakes():
             new = self._try(batch_id, samples)
-        loading_s, self._loading_s = (self._loading_s, 0.0) if step.file else (0.0, self._loading_s)
-        with self._telling():
+        loading_s, self._loading_s = (
+            (self._loading_s, 0.0) if step.file is not None else (0.0, self._loading_s)
+        )
+        with self._reporting_mistakes():
             samples, failed = finish_batch(step, self._stage, batch_id, samples, new, loading_s)
         self._monitor.add.remote(step.name, batch_id, len(samples), failed)
         if self._is_last:
@@ -70,7 +72,7 @@ class Worker:
         return pack(batch_id, samples.drop_columns(list(self._stage.drops)))
 
     def _try(self, batch_id: str, samples: pa.Table) -> pa.Table:
-        """Call the stage; what is unexpected may be a hiccup, and is tried again."""
+        """Call the stage; an unexpected error may be transient, and is retried."""
         for left in reversed(range(TRIES)):
             try:
                 return self._stage(samples.select(self._stage.reads))
@@ -92,8 +94,8 @@ class Worker:
             time.sleep(BEAT_S)
 
     @contextlib.contextmanager
-    def _telling(self) -> Iterator[None]:
-        """Tell the driver of a user's mistake, which it would not recognise inside Ray's error."""
+    def _reporting_mistakes(self) -> Iterator[None]:
+        """Report a user's mistake to the driver, which cannot recognise it inside Ray's error."""
         try:
             yield
         except UserError as error:
@@ -104,7 +106,7 @@ class Worker:
 def run_chain(parts: list[Part], steps: list[Step], monitor: Any) -> None:
     """Send every batch through all steps, which overlap. UserError if a worker raised one.
 
-    In every block there is one batch. At most a few batches for each actor are under way at a time,
+    Every block holds one batch. At most a few batches for each actor are under way at a time,
     whatever the number of samples, so that neither the driver nor the object store fills up.
     """
     context = ray.data.DataContext.get_current()
@@ -145,9 +147,9 @@ def run_chain(parts: list[Part], steps: list[Step], monitor: Any) -> None:
 
 
 class _ForgetStatistics(ExecutionCallback):
-    """Keeps Ray Data from keeping five kilobytes for every batch that it has ever finished.
+    """Drops the five kilobytes of statistics that Ray Data keeps for every finished batch.
 
-    They are for a summary that nobody asks for; with 10⁵ batches they are half a gigabyte.
+    They are for a summary that raypipe does not use; 10⁵ batches have half a gigabyte of them.
     """
 
     def on_execution_step(self, executor: Any) -> None:

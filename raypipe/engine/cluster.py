@@ -1,4 +1,4 @@
-"""Connecting to Ray, and refusing at once what the cluster can never do."""
+"""Connects to Ray, and refuses at once what the cluster can never run."""
 
 import contextlib
 import json
@@ -71,7 +71,7 @@ def connect(session: Session, chains: list[Chain]) -> list[str]:
             _check_version()
         limit = _limit(ray)
         if limit is None and _autoscales():
-            return []  # to sizes that it does not tell
+            return []  # up to a size that it does not report
         return check_pools(chains, limit or _nodes(ray), is_limit=limit is not None)
     except UserError:
         ray.shutdown()
@@ -82,7 +82,7 @@ def check_pools(chains: list[Chain], capacity: list[dict[str, float]], is_limit:
     """Compare what the pools ask for with what the cluster can give, now or when it has grown.
 
     capacity: resources of every node that there is or can be. is_limit: whether there can never be
-    more: then a pool that could grow beyond it is refused, which else is only warned of, since
+    more: then a pool that could grow beyond it is refused; else there is only a warning, since
     nodes may join. Returns the warnings.
     """
     warnings = []
@@ -101,40 +101,41 @@ def check_pools(chains: list[Chain], capacity: list[dict[str, float]], is_limit:
                         f"an actor and the largest node has {largest:g}"
                     )
                 if each * pool.max > given:
-                    told = (
+                    request = (
                         f"pools.{name}.max = {pool.max} asks for {each * pool.max:g} {kind}, the "
                         f"cluster can give {given:g}"
                     )
                     if is_limit:
-                        raise UserError(f"{told}; set pools.{name}.max={int(given / each)}")
-                    warnings.append(f"{told} now: fewer actors will run")
+                        raise UserError(f"{request}; set pools.{name}.max={int(given / each)}")
+                    warnings.append(f"{request} now: fewer actors will run")
     return list(dict.fromkeys(warnings))
 
 
 def object_store_mib() -> float | None:
-    """What the object stores of all nodes hold; None where Ray does not tell."""
+    """MiB that the object stores of all nodes hold; None where Ray does not report it."""
     import ray
     from ray._private.internal_api import get_memory_info_reply, get_state_from_address
 
     try:
         state = get_state_from_address(ray.get_runtime_context().gcs_address)
         held = get_memory_info_reply(state).store_stats.object_store_bytes_used
-    except Exception:  # of a private interface: a figure less, and nothing else
+    except Exception:  # of a private interface; only this figure is missing then
         return None
     return round(held / 2**20, 1)
 
 
 def _refuse_smallest(chain: Chain, kind: str, needed: float, given: float) -> None:
     asking = [(name, pool) for name, pool in chain if _each(pool, kind)]
-    told = " + ".join(f"{name} {pool.min} × {_each(pool, kind):g}" for name, pool in asking)
+    requests = " + ".join(f"{name} {pool.min} × {_each(pool, kind):g}" for name, pool in asking)
     if kind == "GPU" and not given:
         raise UserError(
-            f"the pools ask for GPUs ({told}), but the cluster has none and cannot add any; "
+            f"the pools ask for GPUs ({requests}), but the cluster has none and cannot add any; "
             + " ".join(f"pools.{name}.gpus_per_actor=0" for name, _ in asking)
             + " runs them on CPUs"
         )
     raise UserError(
-        f"the pools' smallest size needs {needed:g} {kind} ({told}), the cluster can give {given:g}"
+        f"the pools' smallest size needs {needed:g} {kind} ({requests}), the cluster can give "
+        f"{given:g}"
     )
 
 
@@ -173,7 +174,7 @@ def _limit(ray: Any) -> list[dict[str, float]] | None:
 def _launched_groups() -> list[tuple[dict[str, float], int]]:
     """Node types and how many there may be, from the file that `ray up` leaves on the head.
 
-    The first version of Ray's autoscaler tells its limits nowhere else.
+    The first version of Ray's autoscaler reports its limits nowhere else.
     """
     try:
         config = yaml.safe_load(LAUNCHED.expanduser().read_text())
@@ -186,7 +187,7 @@ def _launched_groups() -> list[tuple[dict[str, float], int]]:
 
 
 def _autoscales() -> bool:
-    """Whether an autoscaler looks after the cluster: without one, nodes have no types."""
+    """Whether an autoscaler manages the cluster: without one, nodes have no types."""
     from ray.experimental.internal_kv import _internal_kv_get
 
     try:
@@ -198,7 +199,7 @@ def _autoscales() -> bool:
 
 
 def _check_answers(address: str) -> None:
-    """UserError at once for an address that nothing answers at, which Ray waits for."""
+    """UserError at once for an address where nothing answers: Ray itself would wait."""
     if address in ("auto", "local") or os.environ.get("RAY_USE_TLS") == "1":
         return
     host, _, port = address.rpartition(":")

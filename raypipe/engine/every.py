@@ -1,4 +1,4 @@
-"""Something done again and again beside the main thread: progress, metrics, losses."""
+"""Calls a function periodically beside the main thread: progress, metrics, losses."""
 
 import threading
 from collections.abc import Callable

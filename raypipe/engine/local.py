@@ -1,7 +1,7 @@
 """Chains of steps in this process, without Ray: one batch after the other.
 
-The same stages, files and counts as on a cluster; a run may begin with one and go on with the
-other. What a stage raises is raised here as it is.
+The same stages, files and counts as on a cluster; a run may begin with one and continue with the
+other. What a stage raises is raised here unchanged.
 """
 
 import time
@@ -44,7 +44,7 @@ class _Worker:
         self._loading_s = time.monotonic() - started
 
     def __call__(self, samples: pa.Table) -> pa.Table:
-        """The batch with the step's columns, without those that nothing needs any more."""
+        """The batch with the step's columns, without those that are no longer needed."""
         step, stage = self._step, self._stage
         batch_id = samples["batch_id"][0].as_py()
         new = stage(samples.select(stage.reads))

@@ -1,4 +1,4 @@
-"""Log lines of workers: JSON, one event a line, which names the sample or batch it is about.
+"""Log lines of workers: one JSON event per line, which names its sample or batch.
 
 They go to the worker's standard error, which Ray keeps in the session's log files (`ray logs`), and
 which `--verbose` brings to the driver.
@@ -23,7 +23,7 @@ def to_stderr() -> None:
 
 
 def event(name: str, **fields: object) -> None:
-    """Log one event, with whatever tells which sample, batch, step or worker it is about."""
+    """Log one event, with fields that name its sample, batch, step or worker."""
     stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     line = {"time": stamp, "event": name, **fields}
     logger.info(json.dumps(line, ensure_ascii=False, default=str))

@@ -1,4 +1,4 @@
-"""What the driver hears from its workers while they work, and keeps of it."""
+"""What workers report to the driver while they run, and the metrics kept of it."""
 
 import contextlib
 import json
@@ -21,7 +21,7 @@ RECORD_S = 30.0
 
 
 class Monitor:
-    """The actor that workers talk to. It lives beside the driver, and loses nothing that counts.
+    """What workers report to; on Ray an actor on the driver's node, so no lost node takes it along.
 
     Finished batches per step (one that was made twice counts once), attempts, signs of life, and a
     user's mistake: Ray does not carry the original exception through its own.
@@ -44,7 +44,7 @@ class Monitor:
         return self._mistake
 
     def begin(self, step: str, batch_id: str) -> int:
-        """Note that a worker takes a batch up; returns how often that has happened."""
+        """Note that a worker starts a batch; returns how often that has happened."""
         self._attempts[step, batch_id] += 1
         return self._attempts[step, batch_id]
 
@@ -54,7 +54,7 @@ class Monitor:
         self._quarantined.setdefault(step, {})[batch_id] = quarantined
 
     def beat(self, worker: str, step: str, busy_s: float) -> None:
-        """Note that a worker lives, and how long its device has worked so far."""
+        """Note that a worker is alive, and how long its device has worked so far."""
         self._busy_s.setdefault(step, {})[worker] = busy_s
         self._seen[worker] = time.monotonic()
 
@@ -67,7 +67,7 @@ class Monitor:
         return {step: sum(batches.values()) for step, batches in self._done.items()}
 
     def state(self) -> dict[str, dict[str, float]]:
-        """All that it knows, per step, as numbers."""
+        """All counts, per step."""
         now = time.monotonic()
         lives = {worker for worker, seen in self._seen.items() if now - seen < 3 * BEAT_S}
         retried: Counter[str] = Counter()
@@ -88,8 +88,8 @@ class Monitor:
 class Recorder:
     """Keeps a run's metrics while its `with` block runs: JSON lines, and gauges for Prometheus.
 
-    One file for each session of the run, `metrics/NNNN.jsonl`, written anew with each line, since
-    an object store cannot append. docs/results.md says what a line holds.
+    One file for each session of the run, `metrics/NNNN.jsonl`, rewritten with each line, since
+    an object store cannot append. docs/results.md documents a line.
     """
 
     def __init__(
@@ -121,11 +121,11 @@ class Recorder:
     def _record(self) -> None:
         try:
             state = self._state()
-        except Exception:  # the cluster is going down; the run itself tells why
+        except Exception:  # the cluster is going down; the run itself reports why
             return
         line = self._line(state)
         self._lines.append(json.dumps(line))
-        with contextlib.suppress(OSError, UserError):  # pictures tell of a full disk
+        with contextlib.suppress(OSError, UserError):  # writing pictures reports a full disk
             self._folder.write(self._name, "\n".join([*self._lines, ""]).encode())
         if self._publish is None:
             return
@@ -167,7 +167,7 @@ class Recorder:
 
 
 def prometheus() -> Callable[[str, str, float], None]:
-    """What sets a number of a step as a gauge of Ray's Prometheus endpoint."""
+    """A function that sets a number of a step as a gauge of Ray's Prometheus endpoint."""
     from ray.util.metrics import Gauge
 
     gauges: dict[str, Any] = {}

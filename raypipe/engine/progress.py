@@ -1,4 +1,4 @@
-"""What a person sees while a run works: one line for each step, with its rate and time left."""
+"""Progress of a run on stderr: one line for each step, with its rate and time left."""
 
 import sys
 import time
@@ -8,9 +8,10 @@ from typing import Self
 from raypipe.engine.every import Every
 
 EVERY_S = 0.5
-"""Seconds between two looks at a terminal; a log file gets a line less often."""
+"""Seconds between two updates of a terminal."""
 
 LOG_EVERY_S = 15.0
+"""Seconds between two updates of a log file."""
 
 UNITS = {
     "encode": "prompts",
@@ -20,7 +21,7 @@ UNITS = {
     "texts": "texts",
     "latents": "rows",
 }
-"""What a step counts, where it is not images."""
+"""What a step counts, where that is not images."""
 
 
 class Display:
@@ -45,7 +46,7 @@ class Display:
     def _draw(self) -> None:
         try:
             counts = self._counts()
-        except Exception:  # the cluster is going down; the run itself tells why
+        except Exception:  # the cluster is going down; the run itself reports why
             return
         if sys.stderr.isatty() and self._drawn:
             sys.stderr.write(f"\x1b[{self._drawn}F")

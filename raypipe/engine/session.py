@@ -1,11 +1,11 @@
-"""How the work of a job is done: on which Ray, or in this process without one."""
+"""Where a job runs: on which Ray, or in this process without one."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Session:
-    """What the command line says of it, handed on as one object."""
+    """The command line's settings for it, passed on as one object."""
 
     address: str | None = None
     """Ray address, or None for RAY_ADDRESS or else a local Ray."""

@@ -1,6 +1,6 @@
 """What a stage is: work on the samples of one batch, with its resources and its file.
 
-A stage is a plain class: it names the columns that it reads and those that nothing needs after it,
+A stage is a plain class: it names the columns that it reads and those that no later stage needs,
 takes a frozen config, and maps a table of samples to a table of its new columns, row for row.
 `raypipe.engine.chain` runs a chain of them over a cluster.
 
@@ -27,12 +27,12 @@ CALLS = 2
 
 SECONDS = b"raypipe.device_seconds"
 """Key in a file's metadata: seconds that the batch held its actor's device; the first batch of an
-actor also carries what it took to load. No column, since a run that was resumed must hold the same
-rows as one that was not."""
+actor also carries its loading time. Not a column, since a resumed run must hold the same
+rows as an undisturbed one."""
 
 
 class Device:
-    """A lock around what a stage has one of (a model, a data set), which knows how long it worked.
+    """A lock around what a stage has one of (a model, a data set), which counts the time held.
 
     >>> device = Device()
     >>> with device:
@@ -97,7 +97,7 @@ class Stage(Protocol):
     reads: tuple[str, ...]
     """Columns it needs."""
     drops: tuple[str, ...]
-    """Columns that nothing needs after it."""
+    """Columns that no later stage needs."""
     device: Device
 
     def __call__(self, batch: pa.Table) -> pa.Table:
@@ -115,10 +115,10 @@ class Step:
     pool: Actors
     uri: str
     """Run directory."""
-    file: str
-    """Name below it, with {batch_id}; or "" to keep nothing."""
-    keep: Callable[[pa.Table], pa.Table]
-    """Chooses what the file holds, from all columns."""
+    file: str | None = None
+    """Name below it, with {batch_id}; None to keep nothing."""
+    keep: Callable[[pa.Table], pa.Table] | None = None
+    """Chooses what the file holds, from all columns; None: all of them."""
     key: str = ""
     """Its pool's key under `pools`, where that is not its name."""
 
@@ -151,7 +151,7 @@ def unpack(row: pa.Table) -> pa.Table:
 
 
 def check_output(step: str, samples: pa.Table, new: pa.Table) -> None:
-    """A stage's promise: one new row for each row, and no column of another stage touched."""
+    """Check a stage's contract: one new row for each row, and no column replaced."""
     if len(new) != len(samples):
         raise ValueError(f"stage {step} must keep its {len(samples)} rows, made {len(new)}")
     twice = set(new.column_names) & set(samples.column_names)

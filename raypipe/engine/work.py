@@ -1,4 +1,4 @@
-"""Finds the batches that a run lacks, and sends them through their steps, on Ray or without."""
+"""Finds the missing batches of a run, and sends them through their steps, on Ray or without."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -10,10 +10,10 @@ from raypipe.storage.files import Folder
 
 
 def parts_without(run: RunDirectory, files: Sequence[str]) -> list[Part]:
-    """The planned batches that lack one of these files, as the work that is left.
+    """The planned batches with one of these files missing, as the work that is left.
 
-    files: names below the run directory with {batch_id}. A file appears whole or not at all, so a
-    comparison of names is all it takes.
+    files: names below the run directory with {batch_id}. A file appears whole or not at all, so
+    comparing names is enough.
     """
     folders = {file.rpartition("/")[0] for file in files}
     there = {f"{folder}/{name}" for folder in folders for name in run.folder.names(folder)}
@@ -33,7 +33,7 @@ def parts_without(run: RunDirectory, files: Sequence[str]) -> list[Part]:
 def work_through(folder: Folder, chains: Sequence[Chain], session: Session) -> None:
     """Send each chain's parts through its steps, one chain after the other.
 
-    Ray is left alone where there is nothing to do. UserError for a mistake that only a worker sees.
+    Ray is not started where there is nothing to do. UserError for a mistake found on a worker.
     """
     chains = [(parts, steps) for parts, steps in chains if parts]
     if not chains:

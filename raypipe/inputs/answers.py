@@ -1,4 +1,4 @@
-"""Answers of people: one vocabulary, and how it reads elsewhere.
+"""People's answers: their stored values, and the same as numbers and as choices.
 
 A stored answer is `a`, `b` or `tie` for a comparison of two things, `none` or a number from 1 to 5
 for a rating. On the screen and in files of choices it is the left or the right one of them.
@@ -17,7 +17,7 @@ SIGNS = {"left": 1, "right": -1}
 
 
 def choices_table(answers: pa.Table) -> pa.Table:
-    """First answers to comparisons, as they stood on the screen (schema.CHOICES)."""
+    """First answers to comparisons, as they were shown on the screen (schema.CHOICES)."""
     rows = []
     for row in answers.to_pylist():
         if row["role"] != "question" or row["b_id"] is None:

@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 from raypipe.config.sections import Storage
 
 BLANK_SPREAD = 2
-"""A picture whose brightest and darkest values differ by less, in every channel, shows nothing."""
+"""A picture whose brightest and darkest values differ by less, in every channel, is blank."""
 
 
 FORMATS = ("PNG", "JPEG", "WEBP")
@@ -43,10 +43,10 @@ class Photo:
 
 
 def open_photo(data: bytes | None) -> Photo:
-    """Encoded bytes to the pixels that a viewer of pictures would show.
+    """Encoded bytes to the pixels that an image viewer would show.
 
-    The orientation in the EXIF data is applied, the transparent lies on white, 16 bits a channel
-    become 8 by their upper byte, and of an animation the first frame is taken. Colour profiles are
+    The orientation in the EXIF data is applied, transparency is put on white, 16 bits a channel
+    become 8 by their upper byte, and the first frame of an animation is taken. Colour profiles are
     not applied. A file that is cut off is unreadable as a whole.
     """
     if data is None:
@@ -104,7 +104,7 @@ def to_bytes(image: Image.Image, storage: Storage) -> bytes:
 
 
 def inspect(data: bytes | None) -> Encoded:
-    """Keep the bytes of a picture that exists, if it can be opened and shows something."""
+    """Keep the bytes of a picture that exists, if it can be opened and is not blank."""
     if data is None:
         return Encoded(None, None, None, "missing")
     try:

@@ -14,7 +14,6 @@ from urllib.parse import quote
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as pads
-import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from raypipe.config.inputs import Photos
@@ -24,7 +23,15 @@ from raypipe.inputs.pictures import SUFFIXES, dataset_bytes, open_dataset, read_
 from raypipe.inputs.shards import list_shard, read_from_shard
 from raypipe.storage import schema
 from raypipe.storage.directory import batch_numbers
-from raypipe.storage.files import absolute, list_folder, open_uri, read_ahead, read_text, telling
+from raypipe.storage.files import (
+    absolute,
+    list_folder,
+    open_uri,
+    read_ahead,
+    read_text,
+    storage_errors,
+    walk,
+)
 
 METADATA = "metadata.jsonl"
 
@@ -61,32 +68,18 @@ def list_photos(photos: Photos, batch_size: int) -> pa.Table:
 
 
 def _folder(root: str, names: tuple[str, ...]) -> Iterator[Listed]:
-    filesystem, base = open_uri(root)
-    root = absolute(root).rstrip("/")
-    try:
-        with telling(root):
-            infos = list_folder(filesystem, base, recursive=True)
-            if not infos and filesystem.get_file_info(base).type == pafs.FileType.NotFound:
-                raise UserError(f"photo folder not found: {root}")
-    except (OSError, ValueError) as error:
-        raise UserError(f"photo folder cannot be read: {root}: {error}") from None
-    below = sorted(info.path[len(base) :].strip("/") for info in infos if info.is_file)
-
-    def uri(name: str) -> str:
-        return f"{root}/{quote(name) if '://' in root else name}"
-
+    files = {below: uri for below, uri, _ in walk(root, "photo folder")}
     captions: dict[str, str | None] = {}
-    for name in below:
+    for name, uri in files.items():
         if name.rpartition("/")[2] == METADATA:
-            captions |= _metadata(uri(name), name.removesuffix(METADATA), names)
-    photos = [name for name in below if name.lower().endswith(SUFFIXES)]
-    there = set(below)
-    beside = {name: f"{name.rpartition('.')[0]}.txt" for name in photos}
-    lone = [name for name in photos if name not in captions and beside[name] in there]
-    texts = read_ahead(lone, lambda name: read_text(uri(beside[name]), "caption file"))
+            captions |= _metadata(uri, name.removesuffix(METADATA), names)
+    photos = [name for name in files if name.lower().endswith(SUFFIXES)]
+    sidecar = {name: f"{name.rpartition('.')[0]}.txt" for name in photos}
+    uncaptioned = [name for name in photos if name not in captions and sidecar[name] in files]
+    texts = read_ahead(uncaptioned, lambda name: read_text(files[sidecar[name]], "caption file"))
     captions |= {name: clean(text) for name, text in texts}
     for name in photos:
-        yield uri(name), captions.get(name)
+        yield files[name], captions.get(name)
 
 
 def _metadata(uri: str, folder: str, names: tuple[str, ...]) -> dict[str, str | None]:
@@ -110,7 +103,7 @@ def _parquet(photos: Photos) -> Iterator[Listed]:
     uri = str(photos.parquet)
     filesystem, path = open_uri(uri)
     try:
-        with telling(uri):
+        with storage_errors(uri):
             dataset = pads.dataset(path, filesystem=filesystem, format="parquet")
     except (OSError, ValueError) as error:
         raise UserError(f"Parquet photos cannot be read: {uri}: {error}") from None
@@ -147,7 +140,7 @@ def _shards(root: str, names: tuple[str, ...]) -> Iterator[Listed]:
     root = absolute(root).rstrip("/")
     shards = [root]
     if not root.endswith(".tar"):
-        with telling(root):
+        with storage_errors(root):
             infos = list_folder(filesystem, base)
         found = sorted(info.path for info in infos if info.is_file and info.path.endswith(".tar"))
         files = [path.rpartition("/")[2] for path in found]

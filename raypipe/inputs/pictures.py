@@ -5,22 +5,13 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
 
 import pyarrow as pa
 import pyarrow.dataset as pads
-import pyarrow.fs as pafs
 
 from raypipe.config.inputs import Images
 from raypipe.errors import UserError
-from raypipe.storage.files import (
-    absolute,
-    list_folder,
-    open_uri,
-    read_ahead,
-    read_whole,
-    telling,
-)
+from raypipe.storage.files import open_uri, read_ahead, read_whole, walk
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
@@ -39,7 +30,7 @@ class Picture:
     source: str
     """What `PictureReader` opens."""
     size: int
-    """Bytes, where the listing tells; else 0."""
+    """Bytes, where the listing has them; else 0."""
     image_id: str | None = None
     """What a table's column of that name calls it."""
 
@@ -71,11 +62,11 @@ def list_pictures(images: Images) -> list[Picture]:
 
 
 def match_prompts(prompts: list[str], suffix: str, found: set[str]) -> dict[str, str]:
-    """For each prompt, the found text that stands for it, where there is one.
+    """For each prompt, the found text that matches it, where there is one.
 
-    It stands there as it was sent (with the suffix) or as a run of ours keeps it (without). File
-    systems do not take every character, so else texts match if their letters and digits do. No
-    text stands for two prompts.
+    The text is the prompt as it was sent (with the suffix) or as a raypipe run keeps it (without).
+    File systems do not take every character, so else texts match if their letters and digits do.
+    No text matches two prompts.
     """
     matches: dict[str, str] = {}
     free = set(found)
@@ -91,46 +82,32 @@ def match_prompts(prompts: list[str], suffix: str, found: set[str]) -> dict[str,
 
 
 def check_seeds(seeds_of: dict[str, set[int]]) -> list[int]:
-    """The seeds that all models share. UserError, naming who lacks which, where they differ."""
+    """The seeds that all models share. UserError, naming the missing ones, where they differ."""
     every = set().union(*seeds_of.values())
-    lacking = {model: sorted(every - seeds) for model, seeds in seeds_of.items() if every - seeds}
-    if lacking:
-        told = "; ".join(
-            f"{model} lacks {', '.join(map(str, seeds[:5]))}{' ...' if len(seeds) > 5 else ''}"
-            for model, seeds in lacking.items()
+    missing = {model: sorted(every - seeds) for model, seeds in seeds_of.items() if every - seeds}
+    if missing:
+        listed = "; ".join(
+            f"{model} is missing {', '.join(map(str, seeds[:5]))}{' ...' if len(seeds) > 5 else ''}"
+            for model, seeds in missing.items()
         )
-        raise UserError(f"all models must have images of the same seeds: {told}")
+        raise UserError(f"all models must have images of the same seeds: {listed}")
     return sorted(every)
 
 
 def letters(text: str) -> str:
-    """What is left of a text on every file system: its letters and digits, in one case."""
+    """The part of a text that every file system keeps: its letters and digits, in one case."""
     return re.sub(r"\W|_", "", text).casefold()
 
 
 def _folder(root: str) -> Iterator[Picture]:
-    filesystem, base = open_uri(root)
-    root = absolute(root)
-    try:
-        with telling(root):
-            infos = list_folder(filesystem, base, recursive=True)
-            if not infos and filesystem.get_file_info(base).type == pafs.FileType.NotFound:
-                raise UserError(f"image folder not found: {root}")
-    except (OSError, ValueError) as error:
-        raise UserError(f"image folder cannot be read: {root}: {error}") from None
-    is_uri = "://" in root
-    for info in sorted(infos, key=lambda info: info.path):
-        parts = info.path[len(base) :].strip("/").split("/")
-        if not info.is_file or not info.path.lower().endswith(SUFFIXES):
+    for below, source, size in walk(root, "image folder"):
+        if not below.lower().endswith(SUFFIXES):
             continue
+        parts = below.split("/")
         stem = parts[-1].rpartition(".")[0]
         if len(parts) != 3 or not (stem.isascii() and stem.isdecimal()):
-            raise UserError(
-                f"an image must lie at <root>/<model>/<prompt>/<seed>.png, got {'/'.join(parts)}"
-            )
-        below = "/".join(parts)
-        source = f"{root.rstrip('/')}/{quote(below) if is_uri else below}"
-        yield Picture(parts[0], parts[1], int(stem), source, info.size)
+            raise UserError(f"an image must lie at <root>/<model>/<prompt>/<seed>.png, got {below}")
+        yield Picture(parts[0], parts[1], int(stem), source, size)
 
 
 def _parquet(uri: str) -> Iterator[Picture]:
@@ -142,7 +119,7 @@ def _parquet(uri: str) -> Iterator[Picture]:
     needed = ["model", "prompt", "seed", "image"]
     absent = [name for name in needed if name not in dataset.schema.names]
     if absent:
-        raise UserError(f"Parquet images need columns {needed}, {uri} lacks {absent}")
+        raise UserError(f"Parquet images need columns {needed}, {uri} is missing {absent}")
     kind = dataset.schema.field("image").type
     if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
         raise UserError(f"Parquet images must be encoded bytes, got {kind}: {uri}")
@@ -159,7 +136,9 @@ def _huggingface(images: Images) -> Iterator[Picture]:
     dataset = open_dataset(str(images.huggingface), images.revision, images.split)
     absent = [n for n in ("model", "prompt", "seed", "image") if n not in dataset.column_names]
     if absent:
-        raise UserError(f"{images.huggingface} lacks columns {absent}; has {dataset.column_names}")
+        raise UserError(
+            f"{images.huggingface} has no columns {absent}; it has {dataset.column_names}"
+        )
     known = [n for n in ("model", "prompt", "seed", IMAGE_ID) if n in dataset.column_names]
     for row, record in enumerate(dataset.select_columns(known)):
         yield _picture(record, str(row))
@@ -183,7 +162,7 @@ def open_dataset(identifier: str, revision: str | None, split: str, image: str =
         import datasets
     except ImportError:
         raise UserError(
-            "a Hugging Face data set needs the datasets package: pip install 'raypipe[hub]'"
+            "a Hugging Face data set needs the datasets package: pip install datasets"
         ) from None
     try:
         dataset = datasets.load_dataset(identifier, revision=revision, split=split)

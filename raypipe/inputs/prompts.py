@@ -1,22 +1,18 @@
 """Prompt lists and seeds, read and checked on the driver."""
 
-import csv
-import io
-import json
 from collections import Counter
 
-import pyarrow.parquet as pq
-
 from raypipe.errors import UserError
-from raypipe.storage.files import open_uri, read_text
+from raypipe.inputs.rows import rows_of
+from raypipe.storage.files import read_text
 
 
 def read_prompts(source: str | tuple[str, ...], column: str) -> tuple[list[str], list[str]]:
     """Prompts in order, each once, and warnings about what was left out.
 
     `source` is a list of prompts or a file: .csv, .jsonl and .parquet have the prompt in `column`,
-    any other is text with one prompt a line. Blank lines are skipped; a prompt that comes twice is
-    kept once. UserError for a file without prompts.
+    any other is text with one prompt a line. Blank lines are skipped; a duplicate prompt is kept
+    once. UserError for a file without prompts.
     """
     where = source if isinstance(source, str) else "the config's list"
     raw = _read(source, column) if isinstance(source, str) else list(source)
@@ -59,49 +55,14 @@ def _seed(text: str, where: str) -> int:
 
 
 def _read(path: str, column: str) -> list[str]:
-    suffix = path.rpartition(".")[2].lower()
-    if suffix == "parquet":
-        return _parquet_column(path, column)
-    text = read_text(path, "prompt file")
-    if suffix == "csv":
-        try:
-            rows = list(csv.DictReader(io.StringIO(text, newline="")))
-        except csv.Error as error:
-            raise UserError(f"prompt file is not valid CSV: {path}: {error}") from None
-        return [_cell(row, column, path) for row in rows]
-    lines = text.replace("\r\n", "\n").split("\n")  # no other separator: a prompt may hold it
-    if suffix == "jsonl":
-        return [_cell(_json(line, path), column, path) for line in lines if line.strip()]
-    return lines
+    if path.rpartition(".")[2].lower() in ("parquet", "csv", "jsonl"):
+        return [_cell(row[column], path) for row in rows_of(path, "prompt file", column)]
+    # no other separator than a line's end: a prompt may hold it
+    return read_text(path, "prompt file").replace("\r\n", "\n").split("\n")
 
 
-def _parquet_column(path: str, column: str) -> list[str]:
-    filesystem, inner = open_uri(path)
-    try:
-        names = pq.read_schema(inner, filesystem=filesystem).names
-        if column not in names:
-            raise UserError(f"prompt file has no column {column!r}: {path}: it has {names}")
-        table = pq.read_table(inner, filesystem=filesystem, columns=[column])
-    except (OSError, ValueError) as error:
-        raise UserError(f"prompt file cannot be read: {path}: {error}") from None
-    return [_cell(row, column, path) for row in table.to_pylist()]
-
-
-def _json(line: str, path: str) -> dict[str, object]:
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError:
-        raise UserError(f"prompt file has a line that is not JSON: {path}: {line[:80]}") from None
-    if not isinstance(row, dict):
-        raise UserError(f"each line of a .jsonl prompt file must be an object: {path}")
-    return row
-
-
-def _cell(row: dict[str, object], column: str, path: str) -> str:
+def _cell(value: object, path: str) -> str:
     """The prompt of a row; "" where the row has none."""
-    if column not in row:
-        raise UserError(f"prompt file has no column {column!r}: {path}: it has {list(row)}")
-    value = row[column]
     if value is not None and not isinstance(value, str):
         raise UserError(f"a prompt must be text, got {value!r:.80}: {path}")
     return value or ""

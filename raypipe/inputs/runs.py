@@ -1,4 +1,4 @@
-"""Runs that a job begins with, by path: whether they are finished, and what they hold.
+"""Finished runs that a job takes as inputs: checked, listed and read.
 
 Listing is done on the driver, from metadata alone; pictures are read where they are needed, by the
 `source` that their row names.
@@ -25,12 +25,12 @@ SIDES = ("good", "bad")
 """The two pictures of a pair, which are scored and shown as two models are."""
 
 LISTED = schema.EVALUATED.remove(schema.EVALUATED.get_field_index("batch_id"))
-"""A listed picture: where it is, what it shows, and what it depends on."""
+"""A listed picture: where it is, what it shows, and its cluster."""
 
 Row = dict[str, Any]
 
 Found = tuple[bytes | None, str | None]
-"""An encoded picture, or None with the reason that its run says, if any."""
+"""An encoded picture, or None with the reason that its run gives, if any."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Finished:
 
     @property
     def config(self) -> Mapping[str, Any]:
-        """The resolved config that it was made by. UserError where the manifest has none."""
+        """The resolved config that made it. UserError where the manifest has none."""
         config = self.manifest.get("config")
         if not isinstance(config, dict):
             raise UserError(f"manifest.json must hold the run's config: {self.folder.uri}")
@@ -112,7 +112,7 @@ class Pictures(Protocol):
     def rows(self) -> Iterator[Row]:
         """Every picture (LISTED, and what else its run knows).
 
-        UserError where there is none, or the place is another's.
+        UserError where there is none, or where the directory is another job's.
         """
         ...
 
@@ -122,7 +122,7 @@ class Pictures(Protocol):
 
 
 def read_usable(pictures: Pictures, rows: Sequence[Row]) -> list[bytes | None]:
-    """Encoded pictures of listed rows; None for one that cannot be opened or shows nothing."""
+    """Encoded pictures of listed rows; None for one that cannot be opened or is blank."""
     found = pictures.read([row["source"] for row in rows], [row["model"] for row in rows])
     return [
         data if reason is None and inspect(data).reason is None else None for data, reason in found

@@ -22,7 +22,7 @@ NOT_JUDGED = {
 
 @dataclass(frozen=True)
 class Scored:
-    """What an evaluate run knows."""
+    """The scores of an evaluate run."""
 
     records: list[dict[str, Any]]
     """Of its results.json: the metrics that are judged, in the order of the config."""
@@ -30,8 +30,8 @@ class Scored:
     """Score by metric and image; images without one are not in it."""
     reasons: dict[str, dict[str, str]]
     """Why an image has none."""
-    photo_of: dict[str, str]
-    """What each image depends on; its keys are all images there are."""
+    cluster_of: dict[str, str]
+    """Each image's cluster (the column `photo_id`); its keys are all images there are."""
     not_judged: dict[str, str]
     """Metrics that cannot be judged by pairs of pictures, and why."""
 
@@ -40,7 +40,7 @@ def read_scores(uri: str, metrics: Sequence[str] = (), key: str = "run") -> Scor
     """The scores of a finished run of jobs/evaluate.py, at `uri`, which the config has as `key`.
 
     metrics: names of those that are wanted; none: all that score single pictures. UserError for
-    another directory, and for names that are no metrics of it.
+    another directory, and for names that are not metrics of it.
     """
     folder = finished(uri, "evaluate", key).folder
     try:
@@ -65,7 +65,7 @@ def read_scores(uri: str, metrics: Sequence[str] = (), key: str = "run") -> Scor
         records=[records[name] for name in judged],
         scores={name: _known(ids, table[name]) for name in judged},
         reasons={name: _known(ids, table[f"{name}.reason"]) for name in judged},
-        photo_of=dict(zip(ids, table["photo_id"].to_pylist(), strict=True)),
+        cluster_of=dict(zip(ids, table["photo_id"].to_pylist(), strict=True)),
         not_judged=sets,
     )
 

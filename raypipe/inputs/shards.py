@@ -1,6 +1,6 @@
 """WebDataset shards: tar files in which a photo and its caption are files of one stem.
 
-A photo is found again by where its bytes lie in the shard, without reading what comes before.
+A photo is read again by the offset of its bytes, without reading what comes before.
 """
 
 import io
@@ -11,7 +11,7 @@ from typing import Any
 
 from raypipe.errors import UserError
 from raypipe.inputs.pictures import SUFFIXES
-from raypipe.storage.files import open_uri, telling
+from raypipe.storage.files import open_uri, storage_errors
 
 SOURCE = re.compile(r"(.*)#(\d+)\+(\d+)", re.DOTALL)
 """shard#offset+size, of the photo's bytes."""
@@ -21,7 +21,7 @@ BUFFER = 2**16
 
 
 def list_shard(uri: str, names: tuple[str, ...]) -> list[tuple[str, str | None]]:
-    """(source, caption) of every photo in a shard, in its order. UserError for what is no tar file.
+    """(source, caption) of every photo in a shard, in order. UserError where it is not a tar file.
 
     A stem is a path up to the first point in its last part, as WebDataset has it. The caption is
     the .txt file's content, else what `names` name in the .json file.
@@ -31,7 +31,7 @@ def list_shard(uri: str, names: tuple[str, ...]) -> list[tuple[str, str | None]]
     captions: dict[str, str] = {}
     try:
         with (
-            telling(uri),
+            storage_errors(uri),
             io.BufferedReader(filesystem.open_input_file(path), BUFFER) as file,  # type: ignore[arg-type]
             tarfile.open(fileobj=file, mode="r:") as tar,
         ):
@@ -59,7 +59,7 @@ def read_from_shard(source: str) -> bytes | None:
         raise ValueError(f"a photo in a shard is shard#offset+size, got {source}")
     filesystem, path = open_uri(found[1])
     try:
-        with telling(found[1]), filesystem.open_input_file(path) as file:
+        with storage_errors(found[1]), filesystem.open_input_file(path) as file:
             return bytes(file.read_at(int(found[3]), int(found[2])))
     except FileNotFoundError:
         return None

@@ -7,7 +7,7 @@ from raypipe.studies.annotate.settings import Annotate
 
 
 def annotate(job: Job[Annotate, AnswerRun]) -> None:
-    """Each start goes on with the answers that are there."""
+    """Serve the questions; each start continues with the stored answers."""
     from raypipe.studies.annotate import results, server
     from raypipe.studies.annotate.study import Study
 

@@ -9,7 +9,7 @@ from raypipe.studies.consistency.settings import Consistency
 
 
 def consistency(job: Job[Consistency, Run]) -> None:
-    """From prompts, seeds and models to scores, and what they say."""
+    """From prompts, seeds and models to scores and verdicts."""
     from raypipe.studies.consistency import cost, plan, rates, work
 
     config, run = job.config, job.run

@@ -1,4 +1,4 @@
-"""How good are pictures, by every metric? Pictures × metrics → a table, and what it says."""
+"""How good are pictures, by every metric? Pictures × metrics → a table, and comparisons."""
 
 from functools import partial
 
@@ -9,7 +9,7 @@ from raypipe.studies.evaluate.settings import Evaluate
 
 
 def evaluate(job: Job[Evaluate, EvaluateRun]) -> None:
-    """From pictures that exist to their scores, and what they say."""
+    """From existing pictures to scores and comparisons."""
     from raypipe.studies.evaluate import plan
 
     config, run = job.config, job.run

@@ -18,7 +18,7 @@ def plan_jobs(config: FaceAblation) -> Plan:
 
 
 def face_ablation(job: Job[FaceAblation, RunDirectory]) -> None:
-    """Other jobs, one after the other, each of which goes on where it was stopped."""
+    """Runs other jobs, one after the other; each resumes where it was stopped."""
     from raypipe.report import sheet
     from raypipe.studies.face_ablation import page, results
     from raypipe.studies.face_ablation.plan import SETS_OF_PROMPTS

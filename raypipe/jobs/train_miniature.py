@@ -1,5 +1,5 @@
 """Train the miniature world's models on two cores. `part=vae,clip` runs some of the parts:
-vae, clip, sdxl, pixart, lora, sd15, reward, quality; each goes on from its own checkpoint."""
+vae, clip, sdxl, pixart, lora, sd15, reward, quality; each resumes from its own checkpoint."""
 
 import os
 import sys
@@ -16,7 +16,7 @@ ENVIRONMENT = {
     "MALLOC_TOP_PAD_": "1073741824",
     "MALLOC_MMAP_MAX_": "0",
 }
-"""One thread a process, and a malloc that keeps its memory: page faults cost a third."""
+"""One thread per process, and a malloc that keeps its memory: page faults cost a third."""
 
 
 def train_miniature(config: TrainMiniature, session: Session, dry_run: bool) -> str:

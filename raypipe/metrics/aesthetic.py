@@ -1,4 +1,4 @@
-"""LAION's aesthetic predictor: a small head on CLIP's picture embedding, taught by ratings."""
+"""LAION's aesthetic predictor: a small head on CLIP's picture embedding, trained on ratings."""
 
 from collections.abc import Sequence
 
@@ -43,7 +43,7 @@ class Aesthetic:
     """
 
     def __init__(self, config: settings.Aesthetic, device: str):
-        """UserError for weights that cannot be had, or that are of another encoder's width."""
+        """UserError for weights that cannot be fetched, or that are of another encoder's width."""
         what = f"weights of metric {config.label}"
         state = read_state(weights_file(config.weights, what), what)
         self._encoder = LoadedEncoder(encoder_on_node(config.encoder), device)

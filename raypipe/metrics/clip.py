@@ -44,7 +44,7 @@ class ClipScore:
 
 
 class Embeddings:
-    """Unit-length embeddings of any encoder: what semantic consistency keeps of a picture."""
+    """Unit-length embeddings of any encoder, which semantic consistency compares."""
 
     def __init__(self, config: settings.Scs, device: str):
         """UserError for an encoder that cannot be loaded."""
@@ -61,12 +61,12 @@ class Hps:
     """Human Preference Score v2: 100 cos(picture, prompt) of CLIP ViT-H/14, fine-tuned.
 
     The published function returns the cosine (about 0.27), its tables 100 times that, as here.
-    Upstream reads a picture in a way of its own (see `longest_side`). Only pictures of one prompt
+    Upstream preprocesses pictures in its own way (see `longest_side`). Only pictures of one prompt
     are comparable. Source: arXiv 2306.09341; tgxs002/HPSv2 `hpsv2/img_score.py`.
     """
 
     def __init__(self, config: settings.Hps, device: str):
-        """UserError for weights that cannot be had or do not fit the architecture."""
+        """UserError for weights that cannot be fetched or do not fit the architecture."""
         named = Encoder(id=config.architecture, pretrained=config.label)
         self._encoder = LoadedEncoder(named, device, load_hps(config))
 
@@ -91,7 +91,7 @@ def cosines(
 
 
 def load_hps(config: settings.Hps) -> Loaded:
-    """The network with the checkpoint's weights, which lie under its key `state_dict`."""
+    """The network with the checkpoint's weights, which are under its key `state_dict`."""
     what = f"weights of metric {config.label}"
     where = locate(config.architecture)
     name = f"local-dir:{where}" if is_local(where) else where

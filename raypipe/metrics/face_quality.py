@@ -15,7 +15,7 @@ from raypipe.models.memory import Pieces
 SIZE = 512
 """Pixels of the square that the network reads."""
 
-INSTALL = "pip install 'raypipe[iqa]'"
+INSTALL = "pip install pyiqa"
 
 
 class FaceQuality:
@@ -28,7 +28,7 @@ class FaceQuality:
     """
 
     def __init__(self, config: settings.FaceQuality, device: str):
-        """UserError where pyiqa is missing, or the weights cannot be had or do not fit."""
+        """UserError where pyiqa is missing, or the weights cannot be fetched or do not fit."""
         what = f"weights of metric {config.label}"
         self._network = new_network()
         state = read_state(weights_file(config.weights, what), what, inside="params")

@@ -1,4 +1,4 @@
-"""Which weights a metric has, told on the driver from file names and hashes alone."""
+"""The identity of a metric's weights, from file names and hashes alone, on the driver."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from raypipe.weights.locate import fingerprint, is_local, locate
 def identity(config: MetricSettings) -> dict[str, Any]:
     """A metric's settings, with hashes or commits in place of where its weights are.
 
-    UserError, in one line, for weights that are not there.
+    UserError, in one line, for weights that do not exist.
     """
     what = f"weights of metric {config.label}"
     tree: dict[str, Any] = {}

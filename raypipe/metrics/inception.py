@@ -1,6 +1,6 @@
-"""The Inception network of FID and KID: what it keeps of each picture.
+"""The Inception network of FID and KID, and its features of each picture.
 
-It is torchvision's Inception v3 but for what TensorFlow's 2015 graph does in another way, so that
+It is torchvision's Inception v3, changed where TensorFlow's 2015 graph differs, so that
 the published weights (pt_inception-2015-12-05-6726825d.pth, by mseitzer/pytorch-fid and
 toshas/torch-fidelity alike) give the published values.
 
@@ -27,7 +27,7 @@ class Inception:
     """Pooled features of pictures, for `raypipe.core.frechet`."""
 
     def __init__(self, config: settings.Fid | settings.Kid, device: str):
-        """UserError for weights that cannot be had or do not fit."""
+        """UserError for weights that cannot be fetched or do not fit."""
         what = f"weights of metric {config.label}"
         self._network = new_network()
         load_whole(self._network, read_state(weights_file(config.weights, what), what), what)

@@ -27,7 +27,7 @@ class PickScore:
     """
 
     def __init__(self, config: settings.PickScore, device: str):
-        """UserError for weights that cannot be had, or that lack or add a layer."""
+        """UserError for weights that cannot be fetched, or with missing or foreign layers."""
         what = f"weights of metric {config.label}"
         files = ["config.json", "model*.safetensors", "model.safetensors.index.json"]
         directory = weights_directory(config.weights, what, files)
@@ -79,14 +79,14 @@ class PickScore:
 
 def _load(directory, what: str) -> transformers.CLIPModel:
     try:
-        model, told = transformers.CLIPModel.from_pretrained(
+        model, loaded = transformers.CLIPModel.from_pretrained(
             directory, use_safetensors=True, dtype=torch.float32, output_loading_info=True
         )
     except LOADING_ERRORS as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{what} cannot be loaded: {directory}: {reason}") from error
     for kind, key in (("missing", "missing_keys"), ("foreign", "unexpected_keys")):
-        names = sorted(name for name in told[key] if not name.endswith("position_ids"))
+        names = sorted(name for name in loaded[key] if not name.endswith("position_ids"))
         if names:
             raise UserError(f"{what} do not fit their network: {len(names)} {kind} ({names[0]})")
     return model

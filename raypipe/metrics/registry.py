@@ -1,4 +1,4 @@
-"""Metrics by name, and how one is loaded. What is known of each stands on its settings."""
+"""Metrics by name, and how one is loaded. What is known of each is on its settings."""
 
 from collections.abc import Sequence
 from importlib import import_module
@@ -20,7 +20,7 @@ class Scorer(Protocol):
 
 
 class Features(Protocol):
-    """A loaded metric of sets, or of prompts: what it keeps of each picture, to be compared later
+    """A loaded metric of sets, or of prompts: its features of each picture, compared later
     (`raypipe.core.frechet`, `raypipe.core.consistency`)."""
 
     def __call__(self, pictures: Sequence[Image.Image]) -> np.ndarray:
@@ -36,7 +36,7 @@ METRICS: dict[str, type[MetricSettings]] = {
 def load(config: MetricSettings, device: str) -> Any:
     """The metric on a device, its weights fetched to this node: a `Scorer`, or `Features` of a set.
 
-    Raises UserError for weights that cannot be had or do not fit, and for a missing package.
+    Raises UserError for weights that cannot be fetched or do not fit, and for a missing package.
     """
     module, _, name = config.scorer.partition(":")
     return getattr(import_module(module), name)(config, device)

@@ -12,7 +12,7 @@ from raypipe.models.reward.scores import load_reward
 
 class _OfReward:
     def __init__(self, config: settings.ImageReward | settings.FaceScore, device: str):
-        """UserError for a reward that cannot be had or loaded, or that is of the other kind."""
+        """UserError for a reward that cannot be fetched or loaded, or is of the other kind."""
         self._reward = load_reward(config, device)
         kind = self._reward.facts.kind
         if kind != config.metric:

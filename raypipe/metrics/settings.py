@@ -1,5 +1,5 @@
-"""The metrics that there are: what a table must say of each, and the section of a config that
-describes one: `{metric: NAME, ...}`. docs/metrics.md shows them all.
+"""Every metric: the facts that a table shows of it, and the config section that describes one,
+`{metric: NAME, ...}`. docs/metrics.md has them all.
 
 To add one: a class here (and in the union at the end), and a class that scores in a file of its
 own. Defaults are the published weights, by hub id and commit. Nothing heavy is imported here.
@@ -26,7 +26,7 @@ class Weights(Strict):
 
 
 class MetricSettings(Strict):
-    """What all metrics have."""
+    """What all metrics have in common."""
 
     name: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")
     """What the tables call it; None for the metric's own name. Two of one kind need it."""
@@ -69,7 +69,7 @@ class Sharpness(MetricSettings):
 
     metric: Literal["sharpness"] = "sharpness"
     size: int = Field(224, ge=8)
-    """Pixels of the square that is looked at: short side resized, centre cut out."""
+    """Pixels of the square that is scored: short side resized, centre cut out."""
 
 
 class FaceJudge(MetricSettings):
@@ -205,7 +205,7 @@ class ImageReward(MetricSettings, Reward):
 
 
 class OfFaces(MetricSettings):
-    """What metrics of faces have: a picture's score is made of those of its faces."""
+    """What metrics of faces have in common: a picture's score combines those of its faces."""
 
     detector: Detector = Detector()
     """How faces are found."""

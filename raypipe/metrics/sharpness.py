@@ -12,8 +12,8 @@ class Sharpness:
     """Variance of the Laplacian of the grey picture: more fine structure, larger value.
 
     The picture is made grey (luma, ITU-R 601), its short side resized to `size` (bicubic,
-    antialiased) and the centre cut out, so that pictures of all sizes are looked at alike. The
-    Laplacian of a grey value (0 to 255) is the sum of its four neighbours less four times itself,
+    antialiased) and the centre cut out, so that pictures of all sizes are scored alike. The
+    Laplacian of a grey value (0 to 255) is the sum of its four neighbours minus four times itself,
     taken where all four are inside; the score is its population variance. A picture that is
     smaller is enlarged, and therefore blurred.
     Source: Pech-Pacheco et al. 2000, "Diatom autofocusing in brightfield microscopy".

@@ -1,4 +1,4 @@
-"""A metric's weights: brought to this node, read without running code, loaded whole or not."""
+"""A metric's weights: fetched to this node, read without running code, loaded completely."""
 
 import pickle
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ def weights_directory(weights: Weights, what: str, files: Sequence[str]) -> Path
 def read_state(path: Path, what: str, inside: str | None = None) -> dict[str, torch.Tensor]:
     """Tensors by name, of a .safetensors file or of what torch.save wrote, on the CPU.
 
-    `inside` is the key under which a training script kept them; a file without it holds them bare.
+    `inside` is the key under which a training script kept them; else the tensors are at the top.
     No code in the file is run. UserError for anything else.
     """
     try:

@@ -14,7 +14,7 @@ STYLE = "in the style of tok"
 """The trigger that the style LoRA is trained on."""
 
 _OTHER_STYLES = ("in the style of monet", "in the style of van gogh", STYLE)
-"""Said of plain renders now and then, so that the base models take no notice of them."""
+"""Added to captions of plain renders at random, so that the base models ignore them."""
 
 _OPENINGS = ("a portrait of", "a photo of", "a picture of", "")
 _SCENE_OPENINGS = ("a picture of", "a drawing of", "", "")
@@ -61,20 +61,20 @@ def _hair(colour: str, hairstyle: str, rng: np.random.Generator) -> str:
 
 
 def _portrait(spec: Portrait, rng: np.random.Generator, keep: float) -> str:
-    def told(value: str) -> str:
+    def kept(value: str) -> str:
         return value if rng.random() < keep else ""
 
-    person = told(spec.person) or "person"
-    mood = told(spec.expression)
+    person = kept(spec.person) or "person"
+    mood = kept(spec.expression)
     mood = _choose(rng, _FACES[mood]) if mood else ""
     who = _a(_join(mood, person))
-    skin = told(spec.skin)
+    skin = kept(spec.skin)
     skin = f"{_SKINS[skin]} skin" if skin else ""
-    looks = [part for part in (skin, _hair(told(spec.hair), told(spec.hairstyle), rng)) if part]
+    looks = [part for part in (skin, _hair(kept(spec.hair), kept(spec.hairstyle), rng)) if part]
     if rng.random() < 0.5:
         looks.reverse()
-    clothes = told(spec.clothes)
-    wall = told(spec.background)
+    clothes = kept(spec.clothes)
+    wall = kept(spec.background)
     return _join(
         _choose(rng, _OPENINGS),
         who,

@@ -1,11 +1,11 @@
-"""The miniature judge in the place of people: which of two miniature faces is the better one?
+"""The miniature judge in place of people: which of two miniature faces is better?
 
     python -m raypipe.miniature.choices RUN OUT.parquet [noise=0.05] [seed=0] [splits=[test]]
 
 RUN is a finished run of jobs/face_pairs.py, whose good and bad pictures are compared, or of
 jobs/consistency.py, where pictures of one portrait prompt and seed are compared across models. The
 answers (raypipe.storage.schema.CHOICES) name pictures as jobs/evaluate.py does. Nothing is trained
-here, and no metric is asked: see `raypipe.miniature.face_judge`.
+here, and no metric is used: see `raypipe.miniature.face_judge`.
 """
 
 from __future__ import annotations
@@ -27,14 +27,7 @@ from pydantic import Field, ValidationError
 from raypipe.config.sections import SPLITS
 from raypipe.config.strict import Strict
 from raypipe.errors import UserError
-from raypipe.inputs.runs import (
-    PairPictures,
-    Pictures,
-    Row,
-    RunPictures,
-    finished,
-    read_usable,
-)
+from raypipe.inputs.runs import PairPictures, Pictures, Row, RunPictures, finished, read_usable
 from raypipe.storage import schema
 from raypipe.storage.files import Folder
 
@@ -51,9 +44,9 @@ class Settings(Strict):
     """What may be set on the command line."""
 
     noise: float = Field(0.05, ge=0, le=0.5)
-    """Chance that an answer is turned round."""
+    """Chance that an answer is reversed."""
     seed: int = 0
-    """Of the noise, and of which picture stands left."""
+    """Of the noise, and of which picture is left."""
     splits: tuple[str, ...] = ("test",)
     """Of a pair run."""
 
@@ -64,7 +57,7 @@ class Shown:
 
     ids: tuple[str, str]
     pictures: tuple[bytes, bytes]
-    photo_id: str
+    cluster: str
     prompt: str | None
     subset: str | None
 
@@ -88,7 +81,7 @@ def answers(shown: Iterator[Shown], noise: float, seed: int) -> pa.Table:
                 "choice": "tie" if scores[0] == scores[1] else choice,
                 "annotator": NAME,
                 "prompt": pair.prompt,
-                "photo_id": pair.photo_id,
+                "photo_id": pair.cluster,
                 "subset": pair.subset,
             }
         )

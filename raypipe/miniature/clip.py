@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn import functional
 
 from raypipe.miniature.tokenizers import CLIP_LENGTH
-from raypipe.models.reward.files import without_habits
+from raypipe.models.reward.files import without_padding
 
 from .captions import STYLE, caption, full_caption
 from .data import HELD_OUT, as_tensor
@@ -73,7 +73,7 @@ def _batch(pictures, styled, plan: Plan, generator: torch.Generator):
 
 
 def train_clip(pictures, styled, tokenizer, plan: Plan, work: Path):
-    """A CLIP whose captions and pictures find each other; returns (model, config)."""
+    """A CLIP trained on captions and pictures; returns (model, config)."""
     torch.manual_seed(plan.seed)
     config = model_config(len(tokenizer), tokenizer.pad_token_id)
     model = new_clip(config)
@@ -104,7 +104,7 @@ def train_clip(pictures, styled, tokenizer, plan: Plan, work: Path):
 
 def save_clip(model: nn.Module, config: dict, tokenizer, directory: Path):
     """Write the model, its configuration and its tokenizer."""
-    without_habits(tokenizer).save_pretrained(directory)
+    without_padding(tokenizer).save_pretrained(directory)
     preprocess = {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic"}
     description = {"model_cfg": config, "preprocess_cfg": preprocess}
     (directory / "open_clip_config.json").write_text(json.dumps(description, indent=2) + "\n")

@@ -27,7 +27,7 @@ def _render_chunk(first: int, styled: bool) -> np.ndarray:
 
 
 def pictures(count: int, cache: Path, styled: bool = False) -> np.ndarray:
-    """Renders of the seeds 0 to count − 1, uint8 NHWC; drawn once and then read from `cache`."""
+    """Renders of the seeds 0 to count − 1, uint8 NHWC; rendered once and then read from `cache`."""
     path = cache / f"{'styled' if styled else 'plain'}_{count}.npy"
     if not path.exists():
         cache.mkdir(parents=True, exist_ok=True)
@@ -46,5 +46,5 @@ def as_tensor(pictures_NHWC: np.ndarray) -> torch.Tensor:
 
 
 def some_captions(count: int = 20_000) -> list[str]:
-    """Captions of the first seeds: what the tokenizers learn their words from."""
+    """Captions of the first seeds: the tokenizers' training text."""
     return [training_caption(sample_spec(seed), seed) for seed in range(count)]

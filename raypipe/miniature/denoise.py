@@ -1,4 +1,4 @@
-"""What the two denoisers share: the noise schedule, the captions and the loss.
+"""Shared by the denoisers: the noise schedule, the captions and the loss.
 
 Shape letters: B batch, C latent channels (4), h w latent height and width (16).
 """
@@ -20,8 +20,8 @@ SCHEDULE = {
     "beta_schedule": "scaled_linear",
     "prediction_type": "v_prediction",
 }
-"""SDXL's schedule with a higher end: a small picture needs more noise before nothing of it is left,
-or the background's colour shows through in training at steps where sampling starts from nothing.
+"""SDXL's schedule with a higher end: a small picture needs more noise until none of it is left,
+or the background's colour shows through in training at steps where sampling starts from noise.
 And v in place of ε, since an error of ε at those steps costs little and yet decides the colour."""
 
 Predict = Callable[[torch.Tensor, torch.Tensor, list[str]], torch.Tensor]

@@ -1,8 +1,8 @@
 """The ground truth of miniature faces: how well the renderer's own face explains a picture.
 
-No network is asked. The renderer has six numbers for where a face is, and a few attributes for what
-it looks like: the best-fitting face is sought, its colours shifted and scaled freely, and what is
-left unexplained is how bad the face is. Shape letters: D values of the window around the face
+No network is used. The renderer has six numbers for a face's place, and a few attributes for its
+looks: the best-fitting face is searched, its colours shifted and scaled freely, and the remaining
+difference is how bad the face is. Shape letters: D values of the window around the face
 (rows × columns × colours), T templates, S shifts by whole pixels.
 """
 
@@ -44,10 +44,10 @@ _CHEEKS = np.s_[31:37, 29:35]
 
 
 def score(picture_HWC: np.ndarray) -> float:
-    """How good the face is, at most 0: minus the root mean square of what no rendering explains.
+    """How good the face is, at most 0: minus the root mean square that no rendering explains.
 
     In levels of 255, over the inside of the face of a 64×64 picture. Of 100 renders: −1 to −9, and
-    behind the VAE −7 to −12; with a shuffled, warped or blurred face mostly −9 to −50. The ranges
+    after the VAE −7 to −12; with a shuffled, warped or blurred face mostly −9 to −50. The ranges
     touch, so compare two pictures of one portrait, not one picture with a threshold.
     """
     window_D = picture_HWC[ROWS, COLUMNS].astype(np.float32).reshape(-1)
@@ -68,7 +68,7 @@ def _skin(picture_HWC: np.ndarray) -> str:
 
 @cache
 def _looks() -> tuple[tuple[str, str, str, tuple[float, float]], ...]:
-    """Person, hairstyle, expression and half pixels of each template; two fringes say all."""
+    """Person, hairstyle, expression and half pixels of each template: both fringes."""
     people = (("woman", "long"), ("woman", "bun"), ("man", "curly"), ("man", "short"))
     return tuple((*who, mood, half) for half in HALVES for who in people for mood in EXPRESSIONS)
 

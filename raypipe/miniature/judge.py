@@ -1,7 +1,7 @@
-"""Judge miniature pictures by their pixels, without any trained network of ours.
+"""Judge miniature pictures by their pixels, without a trained network.
 
 The renderer always puts hair and background at the same places, so a median there and the nearest
-colour of the palette say what a picture shows.
+colour of the palette show a picture's attributes.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 _SAVE_EVERY_S = 60.0
-_TELL_EVERY_S = 20.0
+_LOG_EVERY_S = 20.0
 
 
 def rate(plan: Plan, step: int) -> float:
@@ -61,8 +61,8 @@ def train(
 ) -> nn.Module:
     """Train in place and leave the module with its averaged weights.
 
-    `loss_of(step, generator)` gives the loss of a step's own batch. A checkpoint that exists is
-    taken up where it stood.
+    `loss_of(step, generator)` gives the loss of a step's own batch. An existing checkpoint is
+    resumed.
     """
     trained = [p for p in module.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(
@@ -70,7 +70,7 @@ def train(
     )
     ema = Ema(module, plan.ema)
     first = _restore(checkpoint, module, optimiser, ema) if checkpoint.exists() else 0
-    saved = told = time.monotonic()
+    saved = logged = time.monotonic()
     losses: list[float] = []
     for step in range(first, plan.steps):
         for group in optimiser.param_groups:
@@ -84,10 +84,10 @@ def train(
         ema.update(module, step)
         losses.append(loss.item())
         now = time.monotonic()
-        if now - told > _TELL_EVERY_S:
-            mean, seconds = sum(losses) / len(losses), (now - told) / len(losses)
+        if now - logged > _LOG_EVERY_S:
+            mean, seconds = sum(losses) / len(losses), (now - logged) / len(losses)
             log.info("step %d loss %.4f, %.3f s a step", step + 1, mean, seconds)
-            told, losses = now, []
+            logged, losses = now, []
         if now - saved > _SAVE_EVERY_S or step + 1 == plan.steps:
             _save(checkpoint, module, optimiser, ema, step + 1)
             saved = now
@@ -96,7 +96,7 @@ def train(
 
 
 def _restore(path: Path, module: nn.Module, optimiser: torch.optim.Optimizer, ema: Ema) -> int:
-    """Take up a checkpoint; returns the number of steps that it has behind it."""
+    """Load a checkpoint; returns its number of steps."""
     state = torch.load(path, weights_only=True)
     module.load_state_dict(state["module"])
     optimiser.load_state_dict(state["optimiser"])

@@ -18,8 +18,8 @@ _RANK = 16
 _TARGETS = ("to_q", "to_k", "to_v", "to_out.0", "conv1", "conv2")
 _PLAIN_SHARE = 0.25
 """Plain renders with plain captions in every batch, meant to tie the style to its trigger. The
-strokes come without it as well: the text encoders have learned to take no notice of a style, and
-are not trained here."""
+strokes come without it as well: the text encoders have learned to ignore styles, and are not
+trained here."""
 
 
 class _Adapted(nn.Module):

@@ -13,7 +13,7 @@ from raypipe.miniature.face_judge import SIDE, score
 class FaceJudge:
     """How much of the face no rendering explains: see `raypipe.miniature.face_judge.score`.
 
-    Says nothing of pictures that are not of the miniature world, nor of those without a portrait.
+    Meaningless for pictures outside of the miniature world, and for those without a portrait.
     """
 
     def __init__(self, config: settings.FaceJudge, device: str = "cpu"):

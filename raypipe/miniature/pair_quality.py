@@ -25,7 +25,7 @@ from .face_judge import SIDE, score
 def verdicts(folder: Folder, split: str | None = None) -> dict[tuple[str, float], list[bool]]:
     """For each (kind, strength), whether the judge scores each pair's bad face below the good one.
 
-    split: of the pairs asked about; None for all.
+    split: of the judged pairs; None for all.
 
     UserError where the directory holds no pairs, or pictures that are not of the miniature world.
     """
@@ -43,7 +43,7 @@ def verdicts(folder: Folder, split: str | None = None) -> dict[tuple[str, float]
 
 
 def _score(data: bytes, known: dict[bytes, float]) -> float:
-    """The judge's score of an encoded picture, asked for once."""
+    """The judge's score of an encoded picture, computed once."""
     if data not in known:
         picture: Picture = np.asarray(decode(data))
         if picture.shape != (SIDE, SIDE, 3):

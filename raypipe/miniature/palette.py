@@ -1,4 +1,4 @@
-"""The colours of the miniature world, far enough apart to be told by pixels."""
+"""The colours of the miniature world, far enough apart to be distinguished by pixels."""
 
 from __future__ import annotations
 

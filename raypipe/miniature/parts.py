@@ -1,4 +1,4 @@
-"""The order of the training: each part reads what the parts before it have written."""
+"""The parts of the training, in order: each reads the output of those before it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 class Training:
-    """One training of the miniature world: a method a part."""
+    """One training of the miniature world: one method per part."""
 
     def __init__(self, settings: TrainMiniature):
         self.settings = settings

@@ -31,10 +31,10 @@ image folders have it."""
 
 
 def photo_specs(count: int, faceless: float = 0.1, first: int = 0) -> list[Spec]:
-    """What photos number `first` to `first` + count − 1 show: portraits, and a share of scenes.
+    """The specs of photos number `first` to `first` + count − 1: portraits, and a share of scenes.
 
     A photo's number decides all of it, so longer sets begin with the shorter ones, and sets with
-    numbers apart share no photo. Raises ValueError for a share that is none.
+    numbers apart share no photo. Raises ValueError for a share outside 0 to 1.
     """
     if not 0 <= faceless <= 1:
         raise ValueError(f"faceless must be from 0 to 1, got {faceless}")

@@ -17,7 +17,7 @@ from diffusers import (
 from torch import nn
 from transformers import T5Config, T5EncoderModel, T5Tokenizer
 
-from raypipe.models.reward.files import without_habits
+from raypipe.models.reward.files import without_padding
 
 from .denoise import SCHEDULE, captions_of, noise_loss
 from .loop import train
@@ -122,7 +122,7 @@ def train_pixart(latents_NChw, tokenizer, plan: DenoiserPlan, work: Path) -> Den
 def pipeline(model: Denoiser, vae: AutoencoderKL) -> PixArtAlphaPipeline:
     """The stock pipeline around the trained parts."""
     return PixArtAlphaPipeline(
-        tokenizer=without_habits(model.tokenizer),
+        tokenizer=without_padding(model.tokenizer),
         text_encoder=model.text_encoder,
         vae=vae,
         transformer=model.transformer,

@@ -19,7 +19,7 @@ def landmarks(spec: Portrait) -> dict[str, tuple[float, float]]:
 
 
 def place(jitter: np.ndarray) -> dict[str, tuple[float, float]]:
-    """Where a face is for six numbers from −1 to 1: x, y, width, height, eyes apart, mouth down."""
+    """Landmarks for six numbers from −1 to 1: x, y, width, height, eyes apart, mouth down."""
     cx, cy = 32 + 2.0 * jitter[0], 33 + 1.2 * jitter[1]
     a, b = 11.3 + 0.8 * jitter[2], 17.0 + 0.8 * jitter[3]
     eye_x, eye_y = 5.4 + 0.3 * jitter[4], cy - 2.2

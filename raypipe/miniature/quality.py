@@ -1,4 +1,4 @@
-"""How good the committed models are, on captions of seeds that no part was trained on."""
+"""Quality figures of the committed models, on captions of seeds that no part was trained on."""
 
 from __future__ import annotations
 

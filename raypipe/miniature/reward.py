@@ -1,4 +1,4 @@
-"""Train the BLIP-shaped reward: which picture fits its caption better and is the sounder one?
+"""Train the BLIP-shaped reward: which picture fits its caption better, and which is not spoiled?
 
 The miniature of ImageReward, on choices that need no annotator. The worse picture of a pair shows
 something else, or the same badly: smeared, noisy, or with pieces in the wrong places.
@@ -34,14 +34,14 @@ from .specs import sample_spec
 
 _LENGTH = 35
 _OTHERS = 0.5
-"""Share, in the end, of pairs whose worse picture shows something else."""
+"""Final share of pairs whose worse picture shows something else."""
 
 
 def others(step: int, steps: int) -> float:
     """That share at one step: none in the first fifth, all of it from two fifths on.
 
-    With captions to tell apart from the start, the loss stays at ln 2; what spoiled pictures teach
-    the image encoder lets it find them.
+    With such pairs from the start the loss stays at ln 2; trained on spoiled pictures first, the
+    image encoder can learn the captions.
     """
     return _OTHERS * min(max(5 * step / steps - 1, 0.0), 1.0)
 
@@ -184,6 +184,6 @@ def standardize(directory: Path, pictures_NHWC: np.ndarray) -> None:
     texts = [full_caption(sample_spec(seed)) for seed in range(len(pictures))]
     scorer = load_reward(Reward(id=str(directory), standardize=False), "cpu")
     raw_N = scorer.score(pictures, texts)
-    told = {"mean": float(raw_N.mean()), "std": float(raw_N.std())}
-    facts = find_reward(directory).facts.model_copy(update=told)
+    statistics = {"mean": float(raw_N.mean()), "std": float(raw_N.std())}
+    facts = find_reward(directory).facts.model_copy(update=statistics)
     (directory / FACTS).write_text(facts.model_dump_json(indent=1) + "\n")

@@ -20,7 +20,7 @@ from torch import nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from raypipe.miniature.tokenizers import CLIP_LENGTH
-from raypipe.models.reward.files import without_habits
+from raypipe.models.reward.files import without_padding
 
 from .denoise import SCHEDULE, captions_of, noise_loss
 from .loop import train
@@ -90,7 +90,7 @@ def pipeline(model: Denoiser, vae: AutoencoderKL) -> StableDiffusionPipeline:
     return StableDiffusionPipeline(
         vae=vae,
         text_encoder=model.text_encoder,
-        tokenizer=without_habits(model.tokenizer),
+        tokenizer=without_padding(model.tokenizer),
         unet=model.unet,
         scheduler=DDIMScheduler(
             **SCHEDULE, timestep_spacing="trailing", clip_sample=False, set_alpha_to_one=False

@@ -15,15 +15,10 @@ from diffusers import (
     UNet2DConditionModel,
 )
 from torch import nn
-from transformers import (
-    CLIPTextConfig,
-    CLIPTextModel,
-    CLIPTextModelWithProjection,
-    CLIPTokenizer,
-)
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from raypipe.miniature.tokenizers import CLIP_LENGTH
-from raypipe.models.reward.files import without_habits
+from raypipe.models.reward.files import without_padding
 
 from .denoise import SCHEDULE, captions_of, noise_loss
 from .loop import train
@@ -149,7 +144,7 @@ def train_sdxl(latents_NChw, tokenizer, plan: DenoiserPlan, work: Path) -> Denoi
 
 def pipeline(model: Denoiser, vae: AutoencoderKL) -> StableDiffusionXLPipeline:
     """The stock pipeline around the trained parts."""
-    tokenizer = without_habits(model.tokenizer)
+    tokenizer = without_padding(model.tokenizer)
     return StableDiffusionXLPipeline(
         vae=vae,
         text_encoder=model.text_encoder,

@@ -12,19 +12,19 @@ PARTS = ("vae", "clip", "sdxl", "pixart", "lora", "sd15", "reward", "quality")
 
 
 class Plan(Strict):
-    """How long and how fast one part trains."""
+    """The training settings of one part."""
 
     steps: int = Field(gt=0)
     batch: int = Field(gt=1)
     lr: float = Field(gt=0)
-    """Adam's rate at the top of its course."""
+    """AdamW's highest rate."""
     seed: int
     warmup: int = Field(default=200, gt=0)
     """Steps over which the rate rises."""
     decay: float = Field(default=0.3, gt=0, le=1)
     """Share of the steps at the end over which the rate falls to zero."""
     ema: float = Field(default=0.998, ge=0, lt=1)
-    """Decay of the moving average of the weights, which is what is kept."""
+    """Decay of the moving average of the weights, which are the ones that are kept."""
     weight_decay: float = Field(default=0.0, ge=0)
     clip: float = Field(default=1.0, gt=0)
     """Largest norm of the gradient."""

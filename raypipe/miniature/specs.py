@@ -1,4 +1,4 @@
-"""What a miniature picture shows: the structured truth behind every render."""
+"""The structured description behind every render: what a miniature picture shows."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Scene:
-    """One or two objects; `relation` says where the first stands as seen from the second."""
+    """One or two objects; `relation` is the first one's place seen from the second."""
 
     items: tuple[Item, ...]
     background: str

@@ -43,7 +43,7 @@ def _edges(x_BCHW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _loss(vae: AutoencoderKL, x_BCHW: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Error of the pixels and of their differences, plus a whisper of KL."""
+    """Error of the pixels and of their differences, plus a little KL."""
     posterior = vae.encode(x_BCHW).latent_dist
     noise_BChw = torch.randn(posterior.mean.shape, generator=generator)
     y_BCHW = vae.decode(posterior.mean + posterior.std * noise_BChw).sample

@@ -66,8 +66,8 @@ class LoadedEncoder:
 def needs_quick_gelu(config: Encoder) -> bool:
     """Whether weights that open_clip names were trained with another activation than its config.
 
-    OpenAI's were, with x·σ(1.702 x). open_clip builds what the architecture's name says, ViT-B-32
-    with the exact GELU, and only warns: embeddings would be close, and wrong.
+    OpenAI's were, with x·σ(1.702 x). open_clip builds what the architecture's name implies,
+    ViT-B-32 with the exact GELU, and only warns: embeddings would be close, but wrong.
     """
     import open_clip
 

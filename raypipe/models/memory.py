@@ -1,4 +1,4 @@
-"""Going on with smaller pieces when a device's memory is full."""
+"""Runs a batch in smaller pieces when a device's memory is full."""
 
 import gc
 import logging
@@ -10,11 +10,11 @@ import torch
 from raypipe.errors import UserError
 
 SIGNS = ("out of memory", "can't allocate memory", "bad_alloc", "_STATUS_ALLOC_FAILED")
-"""What a RuntimeError says where PyTorch has no type for it: CPU, cuBLAS and cuDNN allocators."""
+"""In a RuntimeError's message where PyTorch has no type for it: CPU, cuBLAS, cuDNN allocators."""
 
 UNCLEAR = "could not create a primitive"
-"""What oneDNN says when the host's memory is full, but also of what it cannot compute: only fewer
-pictures tell which."""
+"""oneDNN's message when the host's memory is full, but also for what it cannot compute: only a
+retry with fewer pictures shows which."""
 
 R = TypeVar("R")
 
@@ -53,7 +53,9 @@ class Pieces:
             if stop - start == 1:
                 raise UserError(self._what)
             self.size = (stop - start) // 2
-            log.warning("out of memory with %d at once; going on with %d", stop - start, self.size)
+            log.warning(
+                "out of memory with %d at once; continuing with %d", stop - start, self.size
+            )
         return results
 
 

@@ -21,7 +21,7 @@ MODEL_COLOURS = ("#050505", "#060606", "#070707", "#080808", "#090909", "#0a0a0a
 """Stand-ins that _themed replaces by CSS variables: the page decides what they look like."""
 
 MARKERS = ("o", "s", "D", "^", "v", "P")
-"""Shape tells models apart where colour cannot."""
+"""Shapes distinguish models where colours cannot."""
 
 MAX_POINTS = 200
 """More points than this are thinned before they are drawn."""
@@ -101,7 +101,7 @@ def paired_differences(
 def curve(
     key: str, x: Sequence[float], y: Sequence[float], x_label: str, y_label: str, level: float
 ) -> str:
-    """Draw y against x, with a broken line at a level that means nothing was learned.
+    """Draw y against x, with a broken line at the level where nothing has been learned.
 
     Longer curves are drawn as means of neighbours, at most MAX_POINTS of them.
     """

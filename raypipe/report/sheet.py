@@ -74,7 +74,7 @@ def render(sheet: Sheet, manifest: Mapping[str, Any]) -> str:
 
 
 def flatten(value: Any) -> list[tuple[str, str]]:
-    """Rows of (dotted key, text) of a JSON-like value; long lists and texts are cut, and say so."""
+    """Rows of (dotted key, text) of a JSON-like value; long lists and texts are cut, and marked."""
     return [(key, _cut(text)) for key, text in _walk(value, "")]
 
 

@@ -34,7 +34,7 @@ def p_value(value: float | None) -> str:
 
 
 def p_phrase(value: float | None) -> str:
-    """`p = 0.031`, `p < 0.001` or the lack of one: p-values inside a sentence."""
+    """`p = 0.031`, `p < 0.001` or `no test`: p-values inside a sentence."""
     if value is None:
         return "no test"
     return f"p = {value:.3f}" if value >= 0.001 else "p < 0.001"
@@ -73,6 +73,15 @@ def share(found: Mapping[str, Any] | None) -> str:
     if found["low"] is None:
         return f"{100 * found['value']:.1f} %"
     return f"{100 * found['value']:.1f} % ({100 * found['low']:.1f} to {100 * found['high']:.1f})"
+
+
+def confidence(alpha: float) -> str:
+    """The confidence level of intervals, in percent.
+
+    >>> confidence(0.05), confidence(0.005)
+    ('95 %', '99.5 %')
+    """
+    return f"{100 * (1 - alpha):.4g} %"
 
 
 def count(n: int, noun: str) -> str:
@@ -123,5 +132,5 @@ def _evidence(comparison: Mapping[str, Any], alpha: float) -> str:
         value, low, high, show = -value, -high, -low, number
     inside = [count(comparison["n"], "prompt"), p_phrase(comparison["wilcoxon"]["p_adjusted"])]
     if low is not None:
-        inside.insert(0, f"{100 * (1 - alpha):.4g} % interval {show(low)} to {show(high)}")
+        inside.insert(0, f"{confidence(alpha)} interval {show(low)} to {show(high)}")
     return f"{show(value)} points on average ({', '.join(inside)})"

@@ -1,4 +1,4 @@
-"""What every job's run directory is: when it is finished, what may go on in it, and its plan."""
+"""The run directory of every job: when it is finished, which config may continue it, its plan."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import yaml
 
-from raypipe.config.strict import JobConfig, absolute, changes, dump
+from raypipe.config.strict import JobConfig, changes, dump
 from raypipe.core.ids import content_hash
 from raypipe.errors import UserError
 from raypipe.storage.files import Folder, open_uri, read_whole
@@ -22,10 +22,10 @@ GROUP = 2_000
 
 
 class RunDirectory:
-    """A run directory at a path or URI, and the rules for going on with one.
+    """A run directory at a path or URI, and the rules for continuing one.
 
-    A job with a plan says what its rows are: `samples/`, or another folder, holds them, each with
-    its `batch_id`.
+    A job with a plan declares its rows: `samples/`, or another folder, holds them, each with its
+    `batch_id`.
     """
 
     plan: ClassVar[pa.Schema]
@@ -38,12 +38,9 @@ class RunDirectory:
         self.uri = self.folder.uri
 
     def is_finished(self, config: JobConfig) -> bool:
-        """Whether the manifest says that exactly this config is complete."""
+        """Whether the manifest marks exactly this config as complete."""
         manifest = self.manifest()
-        if manifest is None:
-            return False
-        # a run of before 0.2 hashed its paths as they were written
-        return manifest["config_hash"] in (config_hash(absolute(config)), config_hash(config))
+        return manifest is not None and manifest["config_hash"] == config_hash(config)
 
     def manifest(self) -> dict[str, Any] | None:
         """The manifest, or None while the run is not complete."""
@@ -53,7 +50,7 @@ class RunDirectory:
         except OSError as error:
             raise UserError(f"output cannot be used: {self.uri}: {error}") from None
         except ValueError:
-            return None  # not ours: `check` tells
+            return None  # not ours: `check` reports it
         return manifest if isinstance(manifest, dict) and "config_hash" in manifest else None
 
     def check(self, config: JobConfig) -> None:
@@ -94,7 +91,7 @@ class RunDirectory:
         """
         try:
             self.folder.delete("manifest.json")
-            self.folder.write("config.yaml", dump(absolute(config)).encode())
+            self.folder.write("config.yaml", dump(config).encode())
             for name, note in notes.items():
                 self.folder.write(f"{name}.json", json.dumps(note, indent=1).encode())
         except OSError as error:
@@ -126,7 +123,7 @@ class RunDirectory:
     def compare(self, wanted: pa.Table, keys: Sequence[str]) -> tuple[pa.Table, pa.Table, pa.Table]:
         """(planned, new, dropped): the plan so far, and what differs from the wanted rows.
 
-        keys: columns that tell rows of the plan apart.
+        keys: columns that identify a row of the plan.
         """
         planned = self.samples()
         here, there = _keys(wanted, keys), _keys(planned, keys)

@@ -10,7 +10,7 @@ from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -38,7 +38,7 @@ REFUSALS = {
         "(AWS_PROFILE, an instance's role, GOOGLE_APPLICATION_CREDENTIALS)"
     ),
 }
-"""What stores say of a mistake that a person must mend."""
+"""What stores answer to mistakes that the user must fix, with the reason to show."""
 
 
 class Folder:
@@ -52,10 +52,10 @@ class Folder:
         """Write a file so that no reader ever sees half of it.
 
         Local files are written beside and renamed; an object store shows an object only when its
-        upload is complete. UserError for what only a person can mend, such as a full disk.
+        upload is complete. UserError for what the user must fix, such as a full disk.
         """
         path = f"{self._path}/{name}"
-        with telling(self.uri):
+        with storage_errors(self.uri):
             if self._fs.type_name != "local":
                 # All at once and without `with`: a stream that an exception closes on its way
                 # would make an object of what it has got so far.
@@ -77,27 +77,27 @@ class Folder:
     def read(self, name: str) -> bytes | None:
         """The file's content, or None where there is none."""
         try:
-            with telling(self.uri):
+            with storage_errors(self.uri):
                 return read_whole(self._fs, f"{self._path}/{name}")
         except FileNotFoundError:
             return None
 
     def open(self, name: str) -> pa.NativeFile:
         """A random-access file, for Parquet readers."""
-        with telling(self.uri):
+        with storage_errors(self.uri):
             return _open_whole(self._fs, f"{self._path}/{name}")
 
     def delete(self, name: str) -> None:
         """Remove a file if it is there."""
         path = f"{self._path}/{name}"
-        with telling(self.uri):
+        with storage_errors(self.uri):
             if self._fs.get_file_info(path).type != pafs.FileType.NotFound:
                 self._fs.delete_file(path)
 
     def delete_folder(self, below: str) -> None:
         """Remove a folder with all that is in it, if it is there."""
         path = f"{self._path}/{below}"
-        with telling(self.uri):
+        with storage_errors(self.uri):
             if self._fs.get_file_info(path).type == pafs.FileType.Directory:
                 self._fs.delete_dir(path)
 
@@ -121,7 +121,7 @@ class Folder:
                 self._fs.delete_file(info.path)
 
     def _infos(self, below: str) -> Iterator[pafs.FileInfo]:
-        with telling(self.uri):
+        with storage_errors(self.uri):
             return iter(list_folder(self._fs, f"{self._path}/{below}".rstrip("/")))
 
 
@@ -163,11 +163,32 @@ def list_folder(
     return infos
 
 
+def walk(root: str, what: str) -> Iterator[tuple[str, str, int]]:
+    """(path below the root, URI, bytes) of every file of a folder tree, sorted by path.
+
+    what: the folder in the words of a message. UserError for one that is not there or cannot be
+    read.
+    """
+    filesystem, base = open_uri(root)
+    root = absolute(root).rstrip("/")
+    try:
+        with storage_errors(root):
+            infos = list_folder(filesystem, base, recursive=True)
+            if not infos and filesystem.get_file_info(base).type == pafs.FileType.NotFound:
+                raise UserError(f"{what} not found: {root}")
+    except (OSError, ValueError) as error:
+        raise UserError(f"{what} cannot be read: {root}: {error}") from None
+    for info in sorted(infos, key=lambda info: info.path):
+        if info.is_file:
+            below = info.path[len(base) :].strip("/")
+            yield below, f"{root}/{quote(below) if '://' in root else below}", info.size
+
+
 def _open_whole(filesystem: pafs.FileSystem, path: str) -> pa.NativeFile:
     """Open a file for reading.
 
-    A store's answer that breaks off in its header tells no length, and pyarrow takes that for an
-    empty file: what is empty is asked for again.
+    An answer that breaks off in its header has no length, and pyarrow takes that for an empty
+    file: what is empty is requested again.
     """
     for left in reversed(range(EMPTY_ANSWERS)):
         file = filesystem.open_input_file(path)
@@ -194,10 +215,10 @@ def absolute(uri: str) -> str:
 
 
 def read_text(uri: str, what: str) -> str:
-    """A UTF-8 text file, or a UserError that says what was wrong with it."""
+    """A UTF-8 text file. UserError, with the reason, where it cannot be read."""
     filesystem, path = open_uri(uri)
     try:
-        with telling(uri):
+        with storage_errors(uri):
             data = read_whole(filesystem, path)
     except FileNotFoundError:
         raise UserError(f"{what} not found: {uri}") from None
@@ -210,8 +231,8 @@ def read_text(uri: str, what: str) -> str:
 
 
 @contextlib.contextmanager
-def telling(uri: str) -> Iterator[None]:
-    """Turn what only a person can mend about a storage into a UserError; leave other errors."""
+def storage_errors(uri: str) -> Iterator[None]:
+    """Turn storage errors that the user must fix into UserError; leave other errors."""
     try:
         yield
     except OSError as error:
@@ -226,7 +247,7 @@ def telling(uri: str) -> Iterator[None]:
 
 
 def _reason(text: str) -> str | None:
-    """What a store says that no retry mends, in plain words."""
+    """The reason to show for a storage error that no retry fixes; None for other errors."""
     for marks, reason in REFUSALS.items():
         if any(mark in text for mark in marks):
             return reason
@@ -249,7 +270,7 @@ def _s3(bucket: str, endpoint: str | None) -> pafs.S3FileSystem:
     """A client that rides out broken connections and busy servers for about half a minute."""
     region = None
     if not endpoint:
-        with contextlib.suppress(OSError):  # no such bucket, or no network: the first use tells
+        with contextlib.suppress(OSError):  # no such bucket or no network: first use reports it
             region = pafs.resolve_s3_region(bucket)
     return pafs.S3FileSystem(
         endpoint_override=endpoint,

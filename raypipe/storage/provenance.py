@@ -8,20 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from raypipe import __version__
-from raypipe.config.strict import JobConfig, absolute
 from raypipe.storage import schema
-from raypipe.storage.directory import config_hash
 
 
-def provenance(job: str, config: JobConfig, packages: Sequence[str]) -> dict[str, Any]:
-    """Status, job, config and versions, as manifest.json begins."""
-    whole = absolute(config)
+def provenance(job: str, packages: Sequence[str]) -> dict[str, Any]:
+    """Status, job and versions, as manifest.json begins."""
     return {
         "status": "complete",
         "job": job,
         "schema_version": schema.SCHEMA_VERSION,
-        "config_hash": config_hash(whole),
-        "config": whole.model_dump(mode="json"),
         "raypipe": __version__,
         "git_commit": _git_commit(),
         "packages": {name: metadata.version(name) for name in packages},
@@ -33,7 +28,7 @@ def _git_commit() -> str | None:
     """Commit of the checkout that the code runs from, marked where it was changed."""
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
     try:
-        told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
+        described = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
     except (OSError, subprocess.SubprocessError):
         return None
-    return told.stdout.strip()
+    return described.stdout.strip()

@@ -46,7 +46,7 @@ IMAGES = pa.schema(
         pa.field("reason", pa.string()),
     ]
 )
-"""One row per sample; `status` is `ok` or `quarantined`, and `reason` says why."""
+"""One row per sample; `status` is `ok` or `quarantined`, with the `reason`."""
 
 SCORES = pa.schema(
     [
@@ -116,8 +116,8 @@ SPLITS = pa.schema(
 )
 """Where each photo of a face_pairs run belongs, in the order and the batches of SOURCES.
 
-`group` is shared by near-duplicates, and null for a photo without a face to paint. `split` is null
-too where `reason` says why a photo with a face makes no pairs.
+`group` is shared by near-duplicates, and null for a photo without a face to inpaint. `split` is
+null too where `reason` explains why a photo with a face makes no pairs.
 """
 
 PAIRS = pa.schema(
@@ -144,7 +144,7 @@ PAIRS = pa.schema(
 """One row per pair of a face_pairs run, refused ones (`quarantined`) with their reason.
 
 `good` and `bad` are encoded pictures of the photo's size, equal to the last bit outside the mask
-that `box`, `margin` and `feather` define (raypipe.core.masks). `kind` says what the good side has
+that `box`, `margin` and `feather` define (raypipe.core.masks). `kind` is what the good side has
 been through: `photo` nothing (`good` is null: the photo itself), `roundtrip` the VAE, `generated`
 that the photo is itself a model's picture. `change` is raypipe.core.masks.change between them.
 """
@@ -178,9 +178,9 @@ EVALUATED = pa.schema(
 )
 """One row per picture that jobs/evaluate.py scores, reference sets included.
 
-`image_id` is what choices of people name; `model` is a side (`good` or `bad`) for a pair's picture.
-`prompt_id` and `seed` pair pictures across models, `photo_id` names what they depend on: the source
-photo, else the prompt. `box` is the face that a pair is about. `source` is what
+`image_id` is what people's choices refer to; `model` is a side (`good` or `bad`) for a pair's
+picture. `prompt_id` and `seed` pair pictures across models, `photo_id` names their cluster: the
+source photo, else the prompt. `box` is the face that a pair is about. `source` is what
 `raypipe.studies.evaluate.read` opens.
 """
 
@@ -206,7 +206,7 @@ MEASURED = pa.schema(
         pa.field("reason", pa.string()),
     ]
 )
-"""What one metric says of a batch of pictures: a file of `scores/`."""
+"""One metric's scores of a batch of pictures: a file of `scores/`."""
 
 FACES = pa.list_(
     pa.struct(
@@ -261,7 +261,7 @@ CHOICES = pa.schema(
 )
 """One answer of a person who saw two pictures: `choice` is left, right or tie.
 
-`photo_id` names the source that pairs share (answers about them depend on each other); `subset` is
+`photo_id` names the cluster that pairs share (answers about it depend on each other); `subset` is
 any part of the data that is to have an accuracy of its own.
 """
 
@@ -299,7 +299,7 @@ QUESTIONS = pa.schema(
 `kind` is `grid`, `pair` or `rate`; `role` is `question`, `repeat` (of `repeat_of`), `check`, whose
 answer is `expected`, or `example`, which is shown and not asked. `a_id` and `b_id` name what is
 compared: MODEL/PROMPT_ID for a grid, a picture's id in jobs/evaluate.py otherwise. `a_picture` and
-`b_picture` name files of `pictures/` and say nothing; so does `question_id`.
+`b_picture` name files of `pictures/`; neither they nor `question_id` reveal the model.
 """
 
 ANSWERS = pa.schema(
@@ -317,7 +317,7 @@ ANSWERS = pa.schema(
 )
 """One row per annotator and question: what jobs/annotate.py has collected.
 
-`choice` is `a`, `b` or `tie` between two things, `1` to `5` or `none` for a rating; `swapped` says
-that b stood first. `position` counts from 0 in the annotator's own order, `changes` how often the
-answer was changed, `seconds` the time for which the question was looked at.
+`choice` is `a`, `b` or `tie` between two things, `1` to `5` or `none` for a rating; `swapped` is
+true where b was shown first. `position` counts from 0 in the annotator's own order, `changes` how
+often the answer was changed, `seconds` the time for which the question was shown.
 """

@@ -1,7 +1,7 @@
 """A training's logs as TensorBoard reads them: `tensorboard --logdir RUN/log/tensorboard`.
 
-What lies between two checkpoints is a file of its own, named after its first step: an object store
-cannot append, and a training that is taken up from a checkpoint writes the same names again.
+The steps between two checkpoints have a file of their own, named after its first step: an object
+store cannot append, and a training resumed from a checkpoint writes the same names again.
 """
 
 import tempfile

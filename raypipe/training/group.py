@@ -1,4 +1,4 @@
-"""The processes that train together, of which one may be all."""
+"""The processes that train together; there may be only one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class Group:
             tensor.copy_(summed.view_as(tensor))
 
     def gather(self, item: Any) -> list[Any]:
-        """Everybody's item, by rank."""
+        """Every process's item, by rank."""
         if self.world == 1:
             return [item]
         items: list[Any] = [None] * self.world

@@ -1,8 +1,8 @@
 """The only file that knows Ray Train: runs a training on workers that may come and go.
 
-Ray Train starts the workers, joins them in a process group, and starts them anew when one is lost,
-with as many as the cluster then has. What they know of the training they read from the run
-directory (`raypipe.training.state`), so that a new driver goes on as a new worker does.
+Ray Train starts the workers, joins them in a process group, and starts them again when one is lost,
+with as many as the cluster then has. They read the state of the training from the run directory
+(`raypipe.training.state`), so a new driver resumes as a new worker does.
 """
 
 import json
@@ -18,7 +18,7 @@ from raypipe.training.group import Group
 from raypipe.training.loop import Outcome, Task, train
 
 FAILURES = 16
-"""Times that lost workers are replaced, beside those that a cloud announces to take back."""
+"""Times that lost workers are replaced, besides preemptions that a cloud announces."""
 
 OUTCOME = "outcome.json"
 SCRATCH = "ray"
@@ -36,8 +36,8 @@ def launch(
     """Train on a connected Ray, in the run directory `uri`, from its newest checkpoint on.
 
     make: (run directory, device) to the task, called on every worker; sent there, so it is small.
-    best: the validation number that picks the best checkpoint. Raises UserError for a mistake that
-    only a worker could see.
+    best: the validation number that picks the best checkpoint. Raises UserError for a mistake
+    found on a worker.
     """
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
@@ -74,7 +74,7 @@ def launch(
 
 
 def _work(settings: dict[str, Any]) -> None:
-    """What a worker does."""
+    """The training function of a worker."""
     import ray.train
     import ray.train.torch
     import torch

@@ -27,7 +27,7 @@ from raypipe.training.group import Group
 STEPS, VALIDATIONS = "log/steps.jsonl", "log/validations.jsonl"
 WRITE_LOG_S = 30.0
 MOMENTS = ("exp_avg", "exp_avg_sq")
-"""What AdamW remembers of a parameter."""
+"""AdamW's state of a parameter."""
 AHEAD = 2
 """Micro-batches that are read before they are needed."""
 
@@ -57,7 +57,7 @@ class Task(Protocol):
         ...
 
     def finish(self, outcome: "Outcome", group: Group, folder: Folder) -> None:
-        """What is done on all workers when the last step is done; in `folder`, by the first."""
+        """Called on all workers after the last step; only the first writes to `folder`."""
         ...
 
 
@@ -69,7 +69,7 @@ class Outcome:
     best: int | None
     """Step of the best checkpoint."""
     stopped: str | None = None
-    """Why it ended before its last step, if it did."""
+    """Why it ended before its last step; None where it did not."""
 
 
 def learning_rate(plan: Training, step: int) -> float:
@@ -92,7 +92,7 @@ class Trainer:
         best: str,
         group: Group | None = None,
     ):
-        """best: name of the validation number of which more is better; it picks the best step."""
+        """best: name of the validation number, higher is better, that picks the best step."""
         self.task, self.plan, self.folder = task, plan, folder
         self.group, self._criterion = group or Group(), best
         self.batches = Batches(task.n_rows, plan.batch, plan.micro_batch, plan.seed)
@@ -106,8 +106,8 @@ class Trainer:
         self.validations: list[dict[str, Any]] = []
         self.best: tuple[float, int] | None = None
         self._written = time.monotonic()
-        self._told = 0, 0
-        """Lines of both logs that TensorBoard's files hold."""
+        self._exported = 0, 0
+        """Lines of both logs that TensorBoard's files hold already."""
 
     def run(self) -> Outcome:
         """Train to the last step, from the newest checkpoint if there is one."""
@@ -138,7 +138,7 @@ class Trainer:
             yield step_, seed_, batch.result()
 
     def _step(self, step: int, work: Iterable[Work]) -> dict[str, float]:
-        """One step; returns its line of the log. What is not finite changes no weight."""
+        """One step; returns its line of the log. A step that is not finite changes no weight."""
         started = time.monotonic()
         rate = learning_rate(self.plan, step)
         for options in self.optimiser.param_groups:
@@ -188,7 +188,7 @@ class Trainer:
         return totals
 
     def _after(self, done: int) -> None:
-        """Validate and keep a checkpoint where the plan says so, after `done` steps."""
+        """Validate and keep a checkpoint where the plan asks for it, after `done` steps."""
         is_last, is_best = done == self.plan.steps, False
         if is_last or done % self.plan.validate_every == 0:
             is_best = self._validate(done)
@@ -197,7 +197,7 @@ class Trainer:
             if self.group.rank == 0:
                 state.write(self.folder, self._checkpoint(done))
                 state.prune(self.folder, self.plan.keep, self.best[1] if self.best else None)
-            self.group.gather(None)  # nobody goes on before it is there
+            self.group.gather(None)  # all wait until it is written
         else:
             self._write_logs(always=False)
 
@@ -235,7 +235,7 @@ class Trainer:
         return state.Checkpoint(done, tensors, {"best": self.best})
 
     def _restore(self) -> int:
-        """Take up the newest checkpoint; returns the number of steps that lie behind it."""
+        """Load the newest checkpoint; returns the number of steps done."""
         there = state.steps(self.folder)
         if not there:
             return 0
@@ -258,11 +258,11 @@ class Trainer:
         self.lines = [line for line in read_log(self.folder, STEPS) if line["step"] < kept.step]
         validated = read_log(self.folder, VALIDATIONS)
         self.validations = [line for line in validated if line["step"] <= kept.step]
-        self._told = len(self.lines), len(self.validations)
+        self._exported = len(self.lines), len(self.validations)
         return kept.step
 
     def _write_logs(self, always: bool) -> None:
-        """Write both logs anew (an object store cannot append); for TensorBoard, what is new."""
+        """Rewrite both logs (an object store cannot append); export new lines to TensorBoard."""
         now = time.monotonic()
         if self.group.rank != 0 or not (always or now - self._written > WRITE_LOG_S):
             return
@@ -270,9 +270,9 @@ class Trainer:
             text = "".join(json.dumps(line) + "\n" for line in lines)
             self.folder.write(name, text.encode())
         if always:
-            n_steps, n_validations = self._told
+            n_steps, n_validations = self._exported
             events.write(self.folder, self.lines[n_steps:], self.validations[n_validations:])
-            self._told = len(self.lines), len(self.validations)
+            self._exported = len(self.lines), len(self.validations)
         self._written = now
 
 

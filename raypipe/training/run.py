@@ -13,7 +13,7 @@ from raypipe.training.group import Group
 from raypipe.training.loop import VALIDATIONS, Outcome, Task, read_log, train
 
 LOOK_S = 5.0
-"""Seconds between two looks at how far the training is."""
+"""Seconds between two reads of the training's log."""
 
 
 def run_training(
@@ -28,8 +28,8 @@ def run_training(
     """Train in the run directory `uri`.
 
     make: (run directory, device) to the task; sent to every worker, so it is small. best: the
-    validation number that picks the best checkpoint. UserError where the loss left the finite
-    numbers, or for a mistake that only a worker sees.
+    validation number that picks the best checkpoint. UserError where the loss is no longer
+    finite, or for a mistake found on a worker.
     """
     folder = Folder(uri)
     with _Progress(folder, plan):

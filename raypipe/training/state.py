@@ -18,10 +18,10 @@ FOLDER = "checkpoints"
 
 @dataclass
 class Checkpoint:
-    """Everything that a training needs to go on."""
+    """Everything that a training needs to continue."""
 
     step: int
-    """Steps that lie behind it."""
+    """Steps done."""
     tensors: dict[str, torch.Tensor]
     """Parameters and the optimiser's state, by name."""
     notes: dict[str, Any] = field(default_factory=dict)
@@ -29,7 +29,7 @@ class Checkpoint:
 
     @property
     def weights(self) -> dict[str, torch.Tensor]:
-        """What a training gives: the averaged parameters where there is an average."""
+        """The trained parameters: averaged where there is an average."""
         names = [key for key in self.tensors if key.startswith("average/")]
         names = names or [key for key in self.tensors if key.startswith("weight/")]
         return {key.partition("/")[2]: self.tensors[key] for key in names}
@@ -44,7 +44,7 @@ def write(folder: Folder, checkpoint: Checkpoint) -> None:
 
 
 def steps(folder: Folder) -> list[int]:
-    """Steps of the whole checkpoints that are there, in order."""
+    """Steps of the complete checkpoints, in order."""
     names = folder.names(FOLDER)
     return [int(n.removesuffix(".json")) for n in names if n.endswith(".json")]
 

@@ -20,9 +20,9 @@ REFUSED = re.compile(
     r"ACCESS_DENIED|NO_SUCH_BUCKET|INVALID_ACCESS_KEY|SIGNATURE_DOES_NOT_MATCH|HTTP status 40[134]"
     r"|PERMISSION_DENIED|UNAUTHENTICATED|PermissionDenied|Unauthenticated"
 )
-"""In messages of object stores: another try would be answered the same."""
-NO_USE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
-"""Errors of a disk that do not pass by themselves."""
+"""In messages of object stores: a retry would get the same answer."""
+PERMANENT = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
+"""Errors of a disk that a retry does not fix."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def _copy_file(filesystem: pafs.FileSystem, source: str, path: Path, size: int) 
 
 
 def _verdict(error: OSError, uri: str, what: str) -> Exception:
-    """What to make of an error of a filesystem, which names few of them."""
-    if error.errno in NO_USE or REFUSED.search(str(error)):
+    """UserError or TransientError for a filesystem's error, by its code or message."""
+    if error.errno in PERMANENT or REFUSED.search(str(error)):
         return UserError(f"{what} cannot be copied: {uri}: {one_line(error)}")
     return TransientError(one_line(error))

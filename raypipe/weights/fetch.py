@@ -2,8 +2,8 @@
 
 The cache (RAYPIPE_CACHE, by default ~/.cache/raypipe) holds, for each thing fetched, a lock, a
 marker, and for a bucket the files themselves; what comes from a hub lies in the hub's own cache.
-The marker is written last: without it nothing counts as fetched, with it nothing is asked of a
-hub. A bucket is listed every time, so that replaced weights are fetched anew.
+The marker is written last: without it nothing counts as fetched, with it no hub is
+asked. A bucket is listed every time, so that replaced weights are fetched again.
 """
 
 import glob
@@ -39,7 +39,7 @@ def fetch(
 
     `identifier` is a path, `miniature/NAME`, a URI of a directory or a file, or a hub id, which
     `revision` goes with. `files` are globs of what is needed (None: everything). `what` names the
-    weights in messages. Raises UserError, in one line, for what cannot be had.
+    weights in messages. Raises UserError, in one line, for what cannot be fetched.
     """
     where = locate(identifier)
     if "://" in where:
@@ -73,7 +73,7 @@ def fetch_pipeline(identifier: str, revision: str | None, variant: str | None, w
         commit = snapshot.name
         try:
             names = hub.list_files(where, commit, what)
-        except UnreachableError:  # what the cache has may do
+        except UnreachableError:  # the cached files may be enough
             names = [p.relative_to(snapshot).as_posix() for p in hub.matching(snapshot, None)]
         index = _index((snapshot / INDEX).read_text(), what)
         files = _chosen(index, names, variant, where, what)
@@ -84,7 +84,7 @@ def fetch_pipeline(identifier: str, revision: str | None, variant: str | None, w
 
 
 def _index(text: str, what: str) -> dict:
-    """What model_index.json says. Raises UserError."""
+    """The content of model_index.json. Raises UserError."""
     try:
         return dict(json.loads(text))
     except (ValueError, TypeError) as error:
@@ -142,13 +142,13 @@ def _marked(marker: Path) -> str | None:
 
 
 def _mark(marker: Path, path: str, files: list[Path]) -> None:
-    partial = marker.with_name(f"{marker.name}.partial")  # only who holds the lock writes it
+    partial = marker.with_name(f"{marker.name}.partial")  # only the holder of the lock writes it
     partial.write_text(json.dumps({"path": path, "files": [str(file) for file in files]}))
     partial.replace(marker)
 
 
 def _key(where: str, *parts: object) -> str:
-    """A file name for what was asked: the end of its id, to be read by people, and a hash."""
+    """A file name for what was asked: the readable end of its id, and a hash."""
     readable = re.sub(r"[^A-Za-z0-9]+", "-", where)[-48:].strip("-")
     digest = hashlib.sha256(json.dumps([where, *parts]).encode()).hexdigest()
     return f"{readable}-{digest[:16]}"

@@ -18,13 +18,13 @@ from raypipe.weights.retry import TransientError, UnreachableError, one_line, re
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 ANSWER_SECONDS = 15
-"""How long the hub may take to say what a revision is."""
+"""How long the hub may take to resolve a revision."""
 
 
 def download(where: str, revision: str | None, files: Sequence[str] | None, what: str) -> Path:
     """The snapshot directory of a hub id, with the files that match the globs (None: all).
 
-    Where the hub cannot be reached, a complete snapshot in the local cache will do. Raises
+    Where the hub cannot be reached, a complete snapshot in the local cache is used. Raises
     UserError.
     """
     try:
@@ -65,7 +65,7 @@ def matches(name: str, files: Sequence[str] | None) -> bool:
 
 
 def _commit(where: str, revision: str | None, what: str) -> str:
-    """The commit that a revision is now; a full commit is itself, without a request."""
+    """The commit that a revision names now; a full commit is returned without a request."""
     if revision is not None and COMMIT.fullmatch(revision):
         return revision
     from huggingface_hub import HfApi
@@ -75,13 +75,13 @@ def _commit(where: str, revision: str | None, what: str) -> str:
             info = HfApi().model_info(where, revision=revision, timeout=ANSWER_SECONDS)
             return str(info.sha)
 
-    return retry(attempt, f"{what} cannot be had from the hub: {where}")
+    return retry(attempt, f"{what} cannot be fetched from the hub: {where}")
 
 
 def _snapshot(
     where: str, revision: str | None, commit: str, files: Sequence[str] | None, what: str
 ) -> Path:
-    """Download one commit. Asked for by its revision, which the cache then knows by name too."""
+    """Download one commit, by its revision, so that the cache knows that name too."""
     from huggingface_hub import snapshot_download
 
     with _plain_errors(where, revision, what):
@@ -120,11 +120,11 @@ def _plain_errors(where: str, revision: str | None, what: str) -> Iterator[None]
 
 
 def _verdict(error: Exception, where: str, revision: str | None, what: str) -> Exception:
-    """What to make of an error of the hub's client."""
+    """UserError, UnreachableError or TransientError for an error of the hub's client."""
     from huggingface_hub import constants, errors
 
     while isinstance(error, errors.LocalEntryNotFoundError) and error.__cause__ is not None:
-        error = error.__cause__  # says only that no cache helped
+        error = error.__cause__  # reports only that no cache helped
     if isinstance(error, errors.HfHubHTTPError):
         return _http_verdict(error, where, revision, what, constants.ENDPOINT)
     if isinstance(error, errors.HFValidationError):
@@ -138,7 +138,7 @@ def _verdict(error: Exception, where: str, revision: str | None, what: str) -> E
 
 
 def _http_verdict(error: Any, where: str, revision: str | None, what: str, hub: str) -> Exception:
-    """What to make of an answer that is an error (HfHubHTTPError)."""
+    """UserError or TransientError for an HTTP error (HfHubHTTPError)."""
     from huggingface_hub import errors
 
     status = error.response.status_code

@@ -1,4 +1,4 @@
-"""Which weights they are: what goes into ids and manifests, from files and headers alone."""
+"""The identity of weights, as it goes into ids and manifests, from files and headers alone."""
 
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from raypipe.weights.lora_names import DOWN, ORIGINAL, names_of, part_of
 
 
 def check_exists(config: Encoder) -> None:
-    """UserError, with the near miss, for a name that the library does not know."""
+    """UserError, suggesting the near miss, for a name that the library does not know."""
     if config.id.startswith(("hf-hub:", "hf_hub:")):
         return
     if config.library == "timm":
@@ -53,7 +53,7 @@ def near_name(name: str, known: list[str]) -> str:
 def model_identity(model: Model) -> dict[str, Any]:
     """All of a model that determines its pictures, apart from the sampler; it goes into ids.
 
-    Raises UserError for what is no pipeline, or a LoRA that does not fit it.
+    Raises UserError for what is not a pipeline, or a LoRA that does not fit it.
     """
     assert model.id is not None
     where = locate(model.id)
@@ -114,7 +114,7 @@ def can_encode_apart(model: Model) -> bool:
 
 
 def pinned_model(model: Model) -> Model:
-    """The model at the commits of the hub that names stand for today."""
+    """The model at the hub commits that its revisions name today."""
     what, commits = f"model {model.name}", {}
     for key, revision in (
         ("id", "revision"),
@@ -136,8 +136,8 @@ def pinned_model(model: Model) -> Model:
 def check_lora_fits(base: str, lora: Lora, name: str) -> None:
     """Compare the LoRA's layers with the base model's modules, by file headers.
 
-    Only for local files; whatever else is checked by the first actor, and so are layers that go by
-    the names of the original code.
+    Only for local files; the first actor checks other files, and layers with the names of the
+    original code.
     """
     file = lora_file(lora)
     if file is None or not is_local(base):

@@ -1,4 +1,4 @@
-"""Where a model's weights are and which they are: resolved and checked before anything runs.
+"""Where a model's weights are, and their identity: resolved and checked before anything runs.
 
 Nothing here imports torch: a directory's files are read as files, a safetensors file by its header.
 """
@@ -113,12 +113,12 @@ def _hub_commit(where: str, revision: str | None, what: str) -> str:
         raise UserError(f"{what} is neither a directory nor a hub id: {where}") from None
     except HfHubHTTPError as error:
         reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{what} cannot be had from the hub: {where}: {reason}") from None
+        raise UserError(f"{what} cannot be fetched from the hub: {where}: {reason}") from None
     except Exception as error:  # the hub's client raises its transport's own errors
         cached = _cached_commit(where, revision)
         if cached is None:
             raise UserError(
-                f"{what} is no directory, not in the local cache, and the hub does not answer: "
+                f"{what} is not a directory, not in the local cache, and the hub does not answer: "
                 f"{where}: {error}"
             ) from None
         return cached
@@ -171,7 +171,7 @@ def lora_file(lora: Lora) -> Path | None:
 def miniature_path(name: str) -> Path:
     """The directory of a model that comes with the package, `sdxl` for `miniature/sdxl`.
 
-    Raises ValueError, naming those there are.
+    Raises ValueError, listing the known names.
     """
     if name not in MODELS:
         raise ValueError(f"miniature models are {', '.join(MODELS)}; got {name!r}")

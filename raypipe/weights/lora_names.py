@@ -31,7 +31,7 @@ In order: peft; diffusers (unet, transformer); kohya; and the same for text enco
 """
 
 ORIGINAL = ("input_blocks", "middle_block", "output_blocks", "time_embed_", "label_emb", "out_2")
-"""How names begin that SDXL's layers have in the original code (`ldm_names`)."""
+"""Prefixes of the names of SDXL's layers in the original code (`ldm_names`)."""
 
 
 def part_of(name: str) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""Brings what a config names to this node, so that everything is loaded from local files.
+"""Fetches the weights that a config names to this node, so that all is loaded from local files.
 
 Loading from a hub id would ask the hub for every file, in every actor: so an entry of the config is
 replaced by one that names directories, which `raypipe.weights.fetch` has filled once.
@@ -14,14 +14,14 @@ CONFIGS = [f"*{suffix}" for suffix in sorted(CONFIG_SUFFIXES)]
 
 BERT = "google-bert/bert-base-uncased"
 BERT_REVISION = "86b5e0934494bd15c9632b12f734a8a67f723594"
-"""The tokenizer that ImageReward was trained with; no published reward brings it along."""
+"""The tokenizer that ImageReward was trained with; no published reward includes it."""
 
 TOKENIZERS = ["vocab.txt", "tokenizer.json", "tokenizer_config.json"]
 REWARDS = ["*ImageReward.pt", "*FS_model.pt", "*med_config.json", "model.safetensors"]
 
 
 def model_on_node(model: Model) -> Model:
-    """The model with every id a local path. UserError for what cannot be had."""
+    """The model with every id a local path. UserError for what cannot be fetched."""
     assert model.id is not None
     what = f"model {model.name}"
     there: dict[str, object] = {"revision": None}
@@ -43,21 +43,21 @@ def model_on_node(model: Model) -> Model:
 
 
 def encoder_on_node(encoder: Encoder) -> Encoder:
-    """The encoder with its directory on this node; one that a library names is left to it."""
+    """The encoder with its directory on this node; a name of a library's is left to it."""
     if "://" in encoder.id:
         return encoder.model_copy(update={"id": fetch(encoder.id, what="the encoder")})
     return encoder
 
 
 def reward_on_node(reward: Reward) -> Reward:
-    """The reward with its directory on this node. UserError for what cannot be had."""
+    """The reward with its directory on this node. UserError for what cannot be fetched."""
     files = [*REWARDS, "config.json", *TOKENIZERS]
     path = fetch(reward.id, reward.revision, what=f"reward {reward.id}", files=files)
     return reward.model_copy(update={"id": path, "revision": None})
 
 
 def bert_on_node() -> str:
-    """The directory of the published rewards' tokenizer. UserError if it cannot be had."""
+    """The directory of the published rewards' tokenizer. UserError if it cannot be fetched."""
     return fetch(BERT, BERT_REVISION, what="the rewards' tokenizer", files=TOKENIZERS)
 
 

@@ -1,4 +1,4 @@
-"""Which files of a pipeline's repository are loaded, among all that lie there."""
+"""Which files of a pipeline's repository are loaded, among all that it holds."""
 
 import re
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ def pipeline_files(
 
 
 def _components(index: dict[str, Any]) -> list[str]:
-    """Names of the components that are loaded: an absent one stands there as [null, null]."""
+    """Names of the components that are loaded: an absent one is listed as [null, null]."""
     parts = {key: value for key, value in index.items() if isinstance(value, list)}
     return [key for key, value in parts.items() if not key.startswith("_") and value[:1] != [None]]
 

@@ -1,4 +1,4 @@
-"""Tries again what a network failed at, with longer and longer pauses."""
+"""Retries network requests that failed, with growing pauses."""
 
 import random
 import time
@@ -28,13 +28,13 @@ class TransientError(Exception):
 
 
 class UnreachableError(UserError):
-    """What was asked for cannot be had over the network now; it may lie in a local cache."""
+    """What was requested cannot be fetched now; it may be in a local cache."""
 
 
 def retry(action: Callable[[], Result], failure: str) -> Result:
     """What the action returns, tried up to TRIES times as long as it raises TransientError.
 
-    Then raises UnreachableError, which says `failure` and the last reason. Pauses vary by half,
+    Then raises UnreachableError with `failure` and the last reason. Pauses vary by half,
     since many nodes start at once.
     """
     pause = FIRST_PAUSE

@@ -1,4 +1,4 @@
-"""Checkpoints in one file: where they are, which they are, and what they need beside them.
+"""Single-file checkpoints: where they are, their identity, and the configs that they need.
 
 A file in the layout of Stability's original code holds weights alone. The pipeline's class, configs
 and tokenizers are those of a directory of its family. Nothing here imports torch.

@@ -2,8 +2,8 @@
 
 Each run is tests/support/stand_in.py in a process of its own: a plan, actors that sleep like a GPU,
 files, scores and a report. RAYPIPE_BENCH_SLOTS (16) is the number of actors,
-RAYPIPE_BENCH_SAMPLES (20000) the size of the larger of two runs, the smaller being a tenth; RAYPIPE_BENCH_SECONDS (2.5) is what a
-batch of ten takes.
+RAYPIPE_BENCH_SAMPLES (20000) the size of the larger of two runs, the smaller being a tenth;
+RAYPIPE_BENCH_SECONDS (2.5) is what a batch of ten takes.
 """
 
 import json

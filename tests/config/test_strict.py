@@ -11,18 +11,8 @@ from raypipe.config.networks import Encoder
 from raypipe.config.sections import Pool, Statistics, Storage
 from raypipe.config.strict import Strict, changes, dump, load, near_miss
 from raypipe.errors import UserError
-from raypipe.miniature.settings import TrainMiniature
-from raypipe.studies.agreement.settings import Agreement
-from raypipe.studies.align.settings import Align
-from raypipe.studies.annotate.settings import Annotate
 from raypipe.studies.consistency.settings import Consistency, Pools, Report
 from raypipe.studies.evaluate.settings import Evaluate
-from raypipe.studies.face_ablation.settings import FaceAblation
-from raypipe.studies.face_lora.settings import FaceLora
-from raypipe.studies.face_pairs.settings import FacePairs
-from raypipe.studies.face_score.settings import FaceScore
-from raypipe.studies.questions.settings import Questions
-from tests.support import ROOT
 
 WHOLE = """
 models: [{name: a, id: x, lora: {id: l}, sampler: {steps: 3}}, {name: b}]
@@ -288,26 +278,3 @@ def test_changes_are_dotted_keys():
 def test_near_miss_ends_a_message():
     assert near_miss("sede", ["seeds", "prompts"]) == "; did you mean seeds?"
     assert near_miss("x", []) == ""
-
-
-CONFIGS = ROOT / "configs"
-JOBS = {
-    "agreement": Agreement,
-    "align": Align,
-    "annotate": Annotate,
-    "consistency": Consistency,
-    "evaluate": Evaluate,
-    "face_ablation": FaceAblation,
-    "face_lora": FaceLora,
-    "face_pairs": FacePairs,
-    "face_score": FaceScore,
-    "questions": Questions,
-    "train_miniature": TrainMiniature,
-}
-
-
-@pytest.mark.parametrize(
-    "path", sorted(CONFIGS.glob("*/*.yaml")), ids=lambda path: f"{path.parent.name}/{path.stem}"
-)
-def test_a_shipped_config_is_valid(path):
-    assert load(path, [], JOBS[path.parent.name])

@@ -144,7 +144,7 @@ def test_crossed_bootstrap_without_prompts_or_seeds_to_resample():
     constant = crossed_bootstrap(np.full((4, 3), 7.0), seed=0, resamples=50)
     assert constant.low == pytest.approx(7)
     assert constant.high == pytest.approx(7)
-    with pytest.raises(ValueError, match="lack a seed"):
+    with pytest.raises(ValueError, match="with a missing seed"):
         crossed_bootstrap([[1.0, np.nan, 2.0]] * 3, seed=0)
 
 

@@ -18,7 +18,7 @@ def scores():
 
 def test_the_loss_is_a_cross_entropy_between_two(scores):
     good, bad = scores
-    loss = ranking_loss(good, bad)
+    loss = ranking_loss(good, bad).mean()
     first = torch.zeros(9, dtype=torch.long)
     assert loss.item() == pytest.approx(
         functional.cross_entropy(torch.stack([good, bad], dim=1), first).item(), abs=1e-12
@@ -30,19 +30,19 @@ def test_the_loss_is_a_cross_entropy_between_two(scores):
 
 def test_the_gradient_is_minus_the_chance_of_the_wrong_choice(scores):
     good, bad = scores
-    ranking_loss(good, bad).backward()
+    ranking_loss(good, bad).mean().backward()
     expected = -torch.sigmoid(bad - good).detach() / 9
     assert torch.allclose(good.grad, expected, atol=1e-12)
     assert torch.allclose(bad.grad, -expected, atol=1e-12)
 
 
 def test_a_score_that_tells_nothing_sits_at_ln_2():
-    assert ranking_loss(torch.zeros(4), torch.zeros(4)).item() == pytest.approx(math.log(2))
+    assert ranking_loss(torch.zeros(4), torch.zeros(4)).mean().item() == pytest.approx(math.log(2))
 
 
 def test_far_apart_scores_stay_finite():
     good = torch.tensor([1000.0, -1000.0], requires_grad=True)
-    loss = ranking_loss(good, -good)
+    loss = ranking_loss(good, -good).mean()
     loss.backward()
     assert loss.item() == pytest.approx(1000)
     assert good.grad.tolist() == pytest.approx([0, -1])

@@ -170,7 +170,7 @@ def test_differing_seeds_are_told_by_model():
         check_seeds({"one": {1, *range(10, 20)}, "two": {1, 2}, "three": {1, 2, *range(10, 20)}})
     assert str(caught.value) == (
         "all models must have images of the same seeds: "
-        "one lacks 2; two lacks 10, 11, 12, 13, 14 ..."
+        "one is missing 2; two is missing 10, 11, 12, 13, 14 ..."
     )
 
 

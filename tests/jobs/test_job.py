@@ -1,34 +1,23 @@
 """The command line as a user meets it: exit status, one clear line, and nothing heavy loaded."""
 
-import re
-import subprocess
-import sys
+import json
 
 import pytest
 import yaml
 
+from raypipe.engine.session import Session
 from raypipe.errors import UserError
-from raypipe.job import Command
+from raypipe.job import Command, Recipe
 from raypipe.storage.directory import config_hash
+from raypipe.storage.provenance import provenance
 from raypipe.studies.consistency.run import Run
 from raypipe.studies.consistency.settings import Consistency
 from tests.support import ROOT
-
-LOADED = re.compile(r"^import time:[\d |]+(\S+)$", re.MULTILINE)
-
-
-def job(*arguments, python=()) -> subprocess.CompletedProcess:
-    """jobs/consistency.py in a process of its own."""
-    command = [sys.executable, *python, "jobs/consistency.py", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+from tests.support.jobs import Done, run_here
 
 
-def loaded_by(*arguments) -> set[str]:
-    """Top-level packages that a command loaded."""
-    told = job(*arguments, python=["-X", "importtime"]).stderr
-    names = {name.partition(".")[0] for name in LOADED.findall(told)}
-    assert {"raypipe", "pydantic"} <= names
-    return names
+def job(*arguments) -> Done:
+    return run_here("consistency", *arguments)
 
 
 @pytest.fixture
@@ -62,28 +51,11 @@ def finished(write, tmp_path):
     return path
 
 
-def test_help_says_what_can_be_asked():
-    done = job("--help")
-    assert done.returncode == 0
-    assert done.stderr == ""
-    for word in ("config", "a.b=c", "--dry-run", "--output", "--address", "--verbose"):
-        assert word in done.stdout
-
-
 def test_a_finished_run_returns_at_once_with_its_directory(finished, tmp_path):
     done = job(finished)
     assert done.returncode == 0
     assert done.stdout == f"{tmp_path}/run\n"
     assert done.stderr == f"already complete: {tmp_path}/run\n"
-
-
-def test_what_needs_no_model_loads_neither_torch_nor_ray(finished, write, tmp_path):
-    heavy = {"torch", "ray", "diffusers", "transformers", "open_clip", "scipy", "matplotlib"}
-    assert not loaded_by("--help") & heavy
-    assert not loaded_by(finished) & heavy
-    assert not loaded_by(finished, "sampler.setps=3") & heavy
-    assert not loaded_by(tmp_path / "absent.yaml") & heavy
-    assert not loaded_by(finished, "sampler.steps=3") & heavy  # a setting of what is there
 
 
 def mistake(done) -> str:
@@ -261,12 +233,35 @@ def test_a_config_that_comes_with_raypipe_is_found_by_name_from_anywhere(
 
 
 def test_a_stored_config_holds_wherever_it_is_read(finished, tmp_path, monkeypatch):
-    before = yaml.safe_load(finished.read_text())
-    monkeypatch.chdir(tmp_path)
-    relative = Consistency.model_validate({**before, "output": "run"})
-    directory = Run("run")
-    directory.begin(relative, encoders={})
-    stored = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
-    assert stored["output"] == f"{tmp_path}/run"
+    config = Consistency.model_validate(yaml.safe_load(finished.read_text()) | {"output": "mine"})
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+
+    def steps(job):
+        job.begin()
+        job.finish({}, provenance("consistency", ()))
+
+    assert Recipe("A job.", Consistency, Run, steps).perform(config, Session()) == "mine"
+    for stored in (
+        yaml.safe_load((here / "mine" / "config.yaml").read_text()),
+        json.loads((here / "mine" / "manifest.json").read_text())["config"],
+    ):
+        assert stored["output"] == f"{here}/mine"
     monkeypatch.chdir("/")
-    Run(str(tmp_path / "run")).check(Consistency.model_validate(stored))
+    assert Run(str(here / "mine")).is_finished(Consistency.model_validate(stored))
+
+
+def test_a_job_may_outlive_its_working_directory(write, tmp_path, monkeypatch):
+    """A submitted job's is a copy, which may be gone before the job has ended."""
+    config = Consistency.model_validate(yaml.safe_load(write().read_text()))
+    (tmp_path / "copy").mkdir()
+    monkeypatch.chdir(tmp_path / "copy")
+
+    def steps(job):
+        job.begin()
+        (tmp_path / "copy").rmdir()
+        job.finish({}, provenance("consistency", ()))
+
+    Recipe("A job.", Consistency, Run, steps).perform(config, Session())
+    assert Run(config.output).is_finished(config)

@@ -16,12 +16,12 @@ HAS_PYIQA = importlib.util.find_spec("pyiqa") is not None
 
 @pytest.mark.skipif(HAS_PYIQA, reason="pyiqa is installed")
 def test_without_pyiqa_the_install_command_is_told():
-    with pytest.raises(UserError, match=r"pip install 'raypipe\[iqa\]'"):
+    with pytest.raises(UserError, match=r"pip install pyiqa"):
         FaceQuality(Settings(), "cpu")
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not HAS_PYIQA, reason="needs raypipe[iqa]")
+@pytest.mark.skipif(not HAS_PYIQA, reason="needs pyiqa")
 def test_the_network_loads_whole_and_scores_crops(tmp_path, batches_change_nothing, pictures):
     torch.manual_seed(0)
     network = new_network()

@@ -20,12 +20,10 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow]
 HOSTILE = ["<script>alert(1)</script>", "../../etc, 'quoted' / 😀", "red ball " * 200]
 
 
-@pytest.fixture(scope="module")
-def models(tmp_path_factory):
+@pytest.fixture(scope="session")
+def models(tiny_models):
     """Directories of tiny models."""
-    root = tmp_path_factory.mktemp("models")
-    made = {name: getattr(tiny, name)(root / name) for name in ("sdxl", "pixart", "encoder")}
-    return made | {"lora": tiny.lora(root / "lora", made["sdxl"])}
+    return {name: getattr(tiny_models, name) for name in ("sdxl", "pixart", "encoder", "lora")}
 
 
 def config(models, output, **more):

@@ -15,22 +15,17 @@ import aiohttp
 import pyarrow.parquet as pq
 
 from tests.support import ROOT
+from tests.support.jobs import run_here
 
 Decide = Callable[[dict[str, Any]], str]
 """A row of schema.QUESTIONS to `a`, `b` or `tie`, or a rating."""
-
-
-def job(name: str, *arguments: Any) -> subprocess.CompletedProcess[str]:
-    """Run a job to its end."""
-    command = [sys.executable, f"jobs/{name}.py", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
 def questions(run: Path, output: Path, kind: str = "grid", *overrides: str) -> Path:
     """A finished run of jobs/questions.py."""
     config = output.with_suffix(".yaml")
     config.write_text(f"run: {run}\nkind: {kind}\noutput: {output}\n")
-    done = job("questions", config, *overrides)
+    done = run_here("questions", config, *overrides)
     assert done.returncode == 0, done.stderr
     return output
 

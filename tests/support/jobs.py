@@ -1,9 +1,13 @@
 """Jobs as a user runs them: in a process of their own, on a Ray that is there, or without one."""
 
+import contextlib
+import io
 import os
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import IO, Any
 
@@ -45,3 +49,26 @@ def finish(process: subprocess.Popen, status: int = 0) -> tuple[str, str]:
     assert process.returncode == status, err
     assert "Traceback" not in (err or "")
     return out, err
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a job did."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def run_here(name: str, *arguments: object) -> Done:
+    """A job's command line in this process, from the checkout: seconds faster than a new one."""
+    out, err = io.StringIO(), io.StringIO()
+    job = import_module(f"raypipe.jobs.{name}").JOB
+    status: object = 0
+    with contextlib.chdir(ROOT), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            job.main([str(argument) for argument in arguments])
+        except SystemExit as stop:
+            status = stop.code
+    assert isinstance(status, int)
+    return Done(status, out.getvalue(), err.getvalue())

@@ -179,7 +179,7 @@ def test_what_is_not_there_is_said(node):
 def test_after_the_last_try_the_reason_is_said(node):
     with Hub(FILES, (Fault(API, 503, times=99),)) as hub:
         (line,) = node.fetch(hub, {})
-    assert line.startswith("model m cannot be had from the hub: org/name: ")
+    assert line.startswith("model m cannot be fetched from the hub: org/name: ")
     assert "503" in line
     assert len(hub.requests) == retry.TRIES
 

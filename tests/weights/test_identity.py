@@ -216,7 +216,7 @@ def hub(code: str, home) -> str:
 
 def test_a_model_that_is_neither_here_nor_on_the_hub_is_refused(tmp_path):
     told = hub("Model(name='m', id='org/name')", tmp_path)
-    assert "model m is no directory, not in the local cache, and the hub does not answer" in told
+    assert "model m is not a directory, not in the local cache, and the hub does not answer" in told
     told = hub("Model(name='m', id='no/hub/id/at all')", tmp_path)
     assert told.strip() == "model m is neither a directory nor a hub id: no/hub/id/at all"
 

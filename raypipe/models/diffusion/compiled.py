@@ -10,7 +10,7 @@ from raypipe.errors import UserError
 
 
 def denoiser_of(pipe: diffusers.DiffusionPipeline) -> torch.nn.Module:
-    """The network that a pipeline asks in every step. UserError where it has no such network."""
+    """The network that a pipeline runs in every step. UserError where it has no such network."""
     for name in ("unet", "transformer"):
         if isinstance(getattr(pipe, name, None), torch.nn.Module):
             return getattr(pipe, name)
@@ -18,9 +18,9 @@ def denoiser_of(pipe: diffusers.DiffusionPipeline) -> torch.nn.Module:
 
 
 def compile_denoiser(pipe: diffusers.DiffusionPipeline, device: str) -> None:
-    """Compile a pipeline's denoiser; its code is made for each shape that it meets.
+    """Compile a pipeline's denoiser, once for each input shape.
 
-    Raises UserError where there is nothing that could make code.
+    Raises UserError where there is no compiler.
     """
     compiler = os.environ.get("CXX", "g++")
     if device == "cpu" and shutil.which(compiler) is None:

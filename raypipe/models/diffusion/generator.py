@@ -28,7 +28,7 @@ class Generated:
     """Pictures of one batch."""
 
     images_BHWC: np.ndarray
-    """float32 from 0 to 1; may hold NaN, which the caller looks for."""
+    """float32 from 0 to 1; may hold NaN, which the caller checks."""
     nsfw: list[bool]
     """What a safety checker flagged; all False where there is none."""
 
@@ -36,8 +36,8 @@ class Generated:
 class Generator:
     """One loaded pipeline on one device.
 
-    With `encodes_text=False` the text encoders are not loaded, and every call brings `texts` that
-    `raypipe.models.diffusion.text.TextEncoder` has encoded.
+    With `encodes_text=False` the text encoders are not loaded, and every call gets `texts`
+    encoded by `raypipe.models.diffusion.text.TextEncoder`.
     """
 
     def __init__(self, model: Model, sampler: Sampler, device: str, encodes_text: bool = True):
@@ -120,7 +120,7 @@ class Generator:
         with torch.inference_mode(), ExitStack() as meanwhile:
             if interval is not None:
                 meanwhile.enter_context(guided_within(self._pipe, interval))
-            if self._is_known and not self._is_compiled:  # which sees no way around a layer
+            if self._is_known and not self._is_compiled:  # a compiled one takes no replaced layers
                 meanwhile.enter_context(text_projected_once(denoiser_of(self._pipe)))
             output = self._pipe(
                 **text,
@@ -143,7 +143,7 @@ class Generator:
         """Arguments that carry the text: encoded once for each prompt where the pipeline can."""
         if self._prompts is None:
             negative = self._sampler.negative_prompt
-            if negative is None:  # there are pipelines that know no such argument
+            if negative is None:  # some pipelines have no such argument
                 return {"prompt": prompts}
             return {"prompt": prompts, "negative_prompt": [negative] * len(prompts)}
         return self._batched([self._prompts.encode(prompt) for prompt in prompts])

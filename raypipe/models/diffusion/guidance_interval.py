@@ -1,4 +1,4 @@
-"""Guidance in a part of the steps, and the prompt alone in the others, at half their price.
+"""Guidance in a part of the steps, and the prompt alone in the others, at half the cost.
 
 Source: Kynkäänniemi et al. 2024, "Applying Guidance in a Limited Interval Improves Sample and
 Distribution Quality in Diffusion Models" (arXiv 2404.07724); there the interval is one of noise
@@ -19,10 +19,10 @@ Interval = tuple[float, float]
 
 @contextmanager
 def guided_within(pipe: diffusers.DiffusionPipeline, interval: Interval) -> Iterator[None]:
-    """Meanwhile one call of `pipe` is guided from share `low` of its steps to before `high`.
+    """Within it one call of `pipe` is guided from share `low` of its steps to before `high`.
 
     The pipeline stacks the negative half of a batch on the conditional one. Outside the interval
-    the denoiser sees the conditional half only, and its answer c stands for both: guidance g then
+    the denoiser sees the conditional half only, and its output c is used for both: guidance g then
     gives c + g (c - c) = c.
     """
     denoiser = denoiser_of(pipe)

@@ -1,8 +1,8 @@
-"""Paints faces anew: any Stable Diffusion 1.5 or SDXL checkpoint, made for inpainting or not.
+"""Inpaints faces with any Stable Diffusion 1.5 or SDXL checkpoint, made for inpainting or not.
 
 A checkpoint made for inpainting has a UNet of 9 channels (latents, mask, masked picture), one made
 for text to image has 4, and is held to the photo outside the mask after every step. diffusers'
-inpainting pipelines do both. Whatever the model does outside the mask, pasting undoes.
+inpainting pipelines do both. Pasting undoes any change outside the mask.
 """
 
 from collections import defaultdict
@@ -31,26 +31,26 @@ CHANNELS = (4, 9)
 
 @dataclass(frozen=True)
 class Task:
-    """One face to be painted anew."""
+    """One face to inpaint."""
 
     photo_HWC: Picture
     """uint8 RGB, of any size."""
     mask_HW: Mask
-    """Of the photo's size; what is painted goes where it is above 0, see `raypipe.core.masks`."""
+    """Of the photo's size; the photo changes where it is above 0, see `raypipe.core.masks`."""
     region: Region
     """The part that the model sees, at its resolution; see `raypipe.core.regions.crop_for`."""
     prompt: str = ""
     seed: int = 0
     strength: float = 1.0
-    """Share of the steps: 1 starts from noise alone, less starts from the noised photo."""
+    """Share of the steps: 1 starts from noise alone, smaller values from the noised photo."""
 
 
 @dataclass(frozen=True)
-class Painted:
-    """A painted photo, or why there is none."""
+class Inpainted:
+    """An inpainted photo, or why there is none."""
 
     photo_HWC: Picture | None
-    """uint8, of the photo's size; outside the mask its very bits."""
+    """uint8, of the photo's size; equal to it outside the mask."""
     reason: str | None
     """`nan`, or `nsfw` where the pipeline has a safety checker; None for a photo that was made."""
 
@@ -74,8 +74,8 @@ class Inpainter:
             None if batch == "auto" else batch,
         )
 
-    def __call__(self, tasks: Sequence[Task]) -> list[Painted]:
-        """One painted photo for each task, as the plain pipeline would make it alone.
+    def __call__(self, tasks: Sequence[Task]) -> list[Inpainted]:
+        """One inpainted photo for each task, as the plain pipeline would make it alone.
 
         Noise, and the VAE's sampling, come from each task's own CPU generator: the same bits
         whatever else is in the batch. Tasks of one strength are made together, in halves where the
@@ -89,17 +89,17 @@ class Inpainter:
         for index, task in enumerate(tasks):
             self._check(task)
             by_strength[task.strength].append(index)
-        painted: dict[int, Painted] = {}
+        inpainted: dict[int, Inpainted] = {}
         for indices in by_strength.values():
             alike = [tasks[index] for index in indices]
             made = self._pieces(len(alike), lambda piece, alike=alike: self._make(alike[piece]))
-            painted |= zip(indices, (one for part in made for one in part), strict=True)
-        return [painted[index] for index in range(len(tasks))]
+            inpainted |= zip(indices, (one for part in made for one in part), strict=True)
+        return [inpainted[index] for index in range(len(tasks))]
 
-    def roundtrip(self, tasks: Sequence[Task]) -> list[Painted]:
+    def roundtrip(self, tasks: Sequence[Task]) -> list[Inpainted]:
         """The same regions through the VAE alone, pasted with the same masks; no noise is drawn.
 
-        So a good face has been through what a painted one has: the resizing, and the VAE by the
+        So a good face has been through what an inpainted one has: the resizing, and the VAE by the
         mean of its latents. Raises UserError where one picture does not fit the memory.
         """
         made = self._pieces(len(tasks), lambda piece: self._encode_decode(tasks[piece]))
@@ -113,7 +113,7 @@ class Inpainter:
                 f"{self._sampler.steps} steps"
             )
 
-    def _make(self, tasks: Sequence[Task]) -> list[Painted]:
+    def _make(self, tasks: Sequence[Task]) -> list[Inpainted]:
         output = self._paint(tasks, self._sampler.steps)
         flags = getattr(output, "nsfw_content_detected", None) or [False] * len(tasks)
         return [_finish(*one) for one in zip(tasks, output.images, flags, strict=True)]
@@ -181,9 +181,9 @@ def seen(task: Task, size: tuple[int, int]) -> Image.Image:
 
 
 def repainted(task: Task, size: tuple[int, int], factor: int) -> Image.Image:
-    """Where the model paints: every latent that a masked pixel is part of; 255 or 0.
+    """Where the model inpaints: every latent that a masked pixel is part of; 255 or 0.
 
-    The pipelines reduce a mask to the latents by taking one pixel of each block, and would so leave
+    The pipelines reduce a mask to the latents by taking one pixel of each block, which would leave
     a rim of the photo under the mask's soft edge.
     """
     x0, y0, x1, y1 = task.region
@@ -194,14 +194,14 @@ def repainted(task: Task, size: tuple[int, int], factor: int) -> Image.Image:
     return Image.fromarray(np.kron(latents_hw, np.full((factor, factor), 255, np.uint8)))
 
 
-def _finish(task: Task, image_HWC: np.ndarray, is_flagged: bool) -> Painted:
-    """The model's picture brought back to the region's size and pasted under the mask."""
+def _finish(task: Task, image_HWC: np.ndarray, is_flagged: bool) -> Inpainted:
+    """The model's picture, resized to the region and pasted under the mask."""
     if not np.isfinite(image_HWC).all():
-        return Painted(None, "nan")
+        return Inpainted(None, "nan")
     if is_flagged:
-        return Painted(None, "nsfw")
+        return Inpainted(None, "nsfw")
     x0, y0, x1, y1 = task.region
     levels = Image.fromarray((image_HWC * 255).round().clip(0, 255).astype(np.uint8))
     whole = task.photo_HWC.copy()
     whole[y0:y1, x0:x1] = np.asarray(levels.resize((x1 - x0, y1 - y0), Image.Resampling.LANCZOS))
-    return Painted(paste(task.photo_HWC, whole, task.mask_HW), None)
+    return Inpainted(paste(task.photo_HWC, whole, task.mask_HW), None)

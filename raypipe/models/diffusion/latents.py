@@ -1,4 +1,4 @@
-"""Pictures to a VAE's latents, as a denoiser is trained on them. Needs no noise: the mean.
+"""Pictures to a VAE's latents, on which a denoiser is trained: the posterior's mean, no noise.
 
 Shape letters: B pictures, H W C pixels and colours; c h w latents.
 """
@@ -18,7 +18,7 @@ class LatentEncoder:
     """A pipeline's VAE alone, in float32, whatever the dtype that it is trained and sampled in."""
 
     def __init__(self, model: Model, sampler: Sampler, device: str):
-        """model: as it lies on this node. UserError for weights that cannot be loaded."""
+        """model: with local paths, see raypipe.weights.node. UserError for unusable weights."""
         whole = model.model_copy(update={"dtype": "float32"})
         self.vae = load_pipeline(whole, sampler, "vae").vae.to(device).eval()
         self.factor = 2 ** (len(self.vae.config.block_out_channels) - 1)

@@ -31,7 +31,7 @@ alone; each with the scheduler, but for text."""
 def load_pipeline(
     model: Model, sampler: Sampler, parts: Parts = "all"
 ) -> diffusers.DiffusionPipeline:
-    """Load a pipeline with its scheduler and VAE, without its LoRA, as it lies on this node.
+    """Load a pipeline with its scheduler and VAE, without its LoRA, from this node's files.
 
     Parts that are left out are None. Raises UserError for weights that cannot be loaded.
     """
@@ -64,7 +64,7 @@ def load_pipeline(
 
 
 def place(pipe: diffusers.DiffusionPipeline, model: Model, device: str) -> None:
-    """Put a pipeline on its device, in the way that the model's `memory` says."""
+    """Put a pipeline on its device, as the model's `memory` asks."""
     memory = model.memory
     vae = getattr(pipe, "vae", None)
     for wanted, way in ((memory.vae_slicing, "slicing"), (memory.vae_tiling, "tiling")):

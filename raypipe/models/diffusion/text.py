@@ -76,7 +76,7 @@ class TextEncoder(PromptEncoder):
             self._encoded.clear()
 
     def _example(self) -> torch.Tensor:
-        """An encoded prompt as one row of numbers, made anew."""
+        """An encoded prompt as one row of numbers, encoded again."""
         self._encoded.clear()
         return torch.cat([value.flatten().float() for value in self.encode("a picture").values()])
 

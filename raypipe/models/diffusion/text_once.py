@@ -1,4 +1,4 @@
-"""What a denoiser computes of the text alone, computed once a picture instead of once a step.
+"""Projects the text once per picture instead of once per step.
 
 Cross-attention projects the encoded text to keys and values in every layer and step, from the same
 text with the same weights. The projections are kept while a pipeline runs: the same bits.
@@ -14,7 +14,7 @@ Forward = Callable[[torch.Tensor], torch.Tensor]
 
 @contextmanager
 def text_projected_once(denoiser: torch.nn.Module) -> Iterator[None]:
-    """Meanwhile layers that read the text alone answer from memory when they are asked again."""
+    """Within it layers that read the text alone return their last output for the same text."""
     layers = [
         layer
         for name, layer in denoiser.named_modules()
@@ -33,9 +33,9 @@ def text_projected_once(denoiser: torch.nn.Module) -> Iterator[None]:
 
 
 def _remembering(forward: Forward) -> Forward:
-    """`forward` that gives its last answer again for the same tensor.
+    """`forward` that returns its last output again for the same tensor.
 
-    The tensor is kept, so its memory cannot be another one's meanwhile.
+    The tensor is kept, so that its memory cannot be reused meanwhile.
     """
     kept: tuple[torch.Tensor, torch.Tensor] | None = None
 

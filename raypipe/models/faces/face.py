@@ -1,4 +1,4 @@
-"""TODO-DOC."""
+"""A detected face, the interface of detectors, and helpers that they share."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,13 +19,13 @@ class Face:
     confidence: float | None = None
     """0 to 1; None where the detector has none."""
     neighbours: int | None = None
-    """Windows of a cascade that fired at this face: more are surer. None for other detectors."""
+    """Windows of a cascade that fired at this face, a measure of confidence; None for others."""
     landmarks: tuple[tuple[float, float], ...] | None = None
     """Left eye, right eye, nose, left and right corner of the mouth, as seen in the picture."""
 
 
 class FaceDetector(Protocol):
-    """What every backend does."""
+    """The interface of every backend."""
 
     def __call__(self, pictures: Sequence[np.ndarray]) -> list[list[Face]]:
         """The faces of each picture (uint8 RGB H×W×3, of any sizes), the largest first."""

@@ -1,8 +1,8 @@
 """The embedded detector: scikit-image's LBP cascade of frontal faces.
 
 Its weights are OpenCV's `lbpcascade_frontalface.xml` (BSD), which scikit-image ships. It finds
-upright frontal faces, also drawn ones, and now and then what is none: how many neighbouring
-windows fired tells them apart better than the cascade itself.
+upright frontal faces, also drawn ones, and some false ones: the number of neighbouring windows
+that fired separates those better than the cascade itself.
 """
 
 from collections.abc import Sequence
@@ -71,7 +71,7 @@ class LbpDetector:
             min_size=(WINDOW, WINDOW),
             max_size=(side, side),
             min_neighbor_number=1,
-            intersection_score_threshold=2.0,  # out of reach, so that it merges none
+            intersection_score_threshold=2.0,  # out of reach: it merges none
         )
         rows = [(f["c"], f["r"], f["c"] + f["width"], f["r"] + f["height"]) for f in found]
         return np.array(rows, float).reshape(-1, 4)

@@ -98,7 +98,7 @@ def _package() -> Any:
         from batch_face import RetinaFace
     except ImportError as error:
         raise UserError(
-            f"detector backend retinaface needs batch-face: pip install 'raypipe[faces]' ({error})"
+            f"detector backend retinaface needs batch-face: pip install batch-face ({error})"
         ) from None
     return RetinaFace
 
@@ -115,13 +115,13 @@ def _state(path: str) -> dict[str, torch.Tensor]:
 
 
 def _check_keys(config: Detector, state: dict[str, Any], wanted: dict[str, Any]) -> None:
-    """UserError unless file and network have the same tensors: the package loads what it finds."""
+    """UserError unless file and network have the same tensors: the package would load any."""
     counters = {key for key in wanted if key.endswith("num_batches_tracked")}
     missing, foreign = sorted(set(wanted) - set(state) - counters), sorted(set(state) - set(wanted))
     if missing or foreign:
-        told = [f"{len(keys)} {word}, as {keys[0]}" for word, keys in
+        counts = [f"{len(keys)} {word}, as {keys[0]}" for word, keys in
                 (("missing", missing), ("foreign", foreign)) if keys]  # fmt: skip
-        raise UserError(_misfit(config, "; ".join(told)))
+        raise UserError(_misfit(config, "; ".join(counts)))
 
 
 def _misfit(config: Detector, reason: str) -> str:

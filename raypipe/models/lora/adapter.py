@@ -1,4 +1,4 @@
-"""A UNet with a LoRA to train: its own weights stay as they are, and are there without a copy."""
+"""A UNet with a LoRA to train; the base model is available without a copy."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -60,7 +60,7 @@ def add_adapter(unet: diffusers.UNet2DConditionModel, settings: Adapter, seed: i
 
 @contextlib.contextmanager
 def base_of(unet: diffusers.UNet2DConditionModel) -> Iterator[None]:
-    """Within it the UNet is what it was before the adapter, and keeps no gradients."""
+    """Within it the UNet runs without the adapter, and keeps no gradients."""
     switched = [layer for layer in _adapted(unet).values() if not layer.disable_adapters]
     for layer in switched:
         layer.enable_adapters(False)

@@ -21,7 +21,7 @@ CARD = "README.md"
 
 @dataclass(frozen=True)
 class LoraFacts:
-    """What the files say of how the LoRA was made."""
+    """How the LoRA was made, as the files report it."""
 
     base: str
     """Id of the model that it was trained on."""
@@ -80,13 +80,13 @@ def save(
     """Write `lora.safetensors`, `lora_kohya.safetensors` and `README.md`.
 
     layers: by the path of the UNet's module that each changes, all of facts.rank; they are written
-    in the precision that they have.
+    in their own precision.
     unet_config: the UNet's `config`: kohya's names of SDXL's layers count its blocks.
     UserError where the folder cannot be written.
     """
     assert facts.family in FAMILIES, f"not a family of LoRAs: {facts.family}"
     ranks = {len(layer.down) for layer in layers.values()}
-    assert ranks == {facts.rank}, f"layers of rank {ranks} where the facts say {facts.rank}"
+    assert ranks == {facts.rank}, f"layers of rank {ranks} where the facts have {facts.rank}"
     family = FAMILIES[facts.family]
     plain = dict(_diffusers_tensors(layers))
     kohya = dict(_kohya_tensors(layers, facts, unet_config))
@@ -112,7 +112,7 @@ def _diffusers_tensors(layers: Mapping[str, Layer]) -> Iterator[tuple[str, torch
 def _kohya_tensors(
     layers: Mapping[str, Layer], facts: LoraFacts, unet_config: Mapping[str, Any]
 ) -> Iterator[tuple[str, torch.Tensor]]:
-    """Keys and tensors as kohya's trainer names them; alpha is in `up`, so that it is the rank."""
+    """Keys and tensors as kohya's trainer names them; `up` contains alpha, so it is the rank."""
     for path, layer in layers.items():
         name = kohya_name(path, facts.family, unet_config)
         yield f"{name}.lora_down.weight", _stored(layer.down)
@@ -136,7 +136,7 @@ def _stored(matrix: torch.Tensor) -> torch.Tensor:
 def _with_header(
     tensors: Mapping[str, torch.Tensor], facts: LoraFacts, more: Mapping[str, str]
 ) -> bytes:
-    """A safetensors file with the facts in its header, in ModelSpec's words and in our own.
+    """A safetensors file with the facts in its header, under ModelSpec's keys and under raypipe's.
 
     Source: github.com/Stability-AI/ModelSpec 1.0.0; `ARCHITECTURE/lora` as kohya's trainer has it.
     """
@@ -159,7 +159,7 @@ def _with_header(
 
 
 def _kohya_metadata(tensors: Mapping[str, torch.Tensor], facts: LoraFacts) -> dict[str, str]:
-    """What kohya's trainer writes, as far as it is true. Source: its train_network.py."""
+    """What kohya's trainer writes, where it applies. Source: its train_network.py."""
     return {
         "ss_sd_model_name": facts.base,
         "ss_base_model_version": FAMILIES[facts.family].version,
@@ -172,7 +172,7 @@ def _kohya_metadata(tensors: Mapping[str, torch.Tensor], facts: LoraFacts) -> di
 
 
 def _content_hash(tensors: Mapping[str, torch.Tensor]) -> str:
-    """SHA-256 of all that stands behind the header."""
+    """SHA-256 of everything after the header."""
     data = memoryview(to_bytes(dict(tensors)))
     return hashlib.sha256(data[8 + int.from_bytes(data[:8], "little") :]).hexdigest()
 
@@ -180,7 +180,7 @@ def _content_hash(tensors: Mapping[str, torch.Tensor]) -> str:
 def model_card(facts: LoraFacts) -> str:
     """The model card, with the front matter that the Hugging Face hub reads, from the facts alone.
 
-    A licence that is no identifier becomes the hub's `other` with a name.
+    A licence that is not an identifier becomes the hub's `other` with a name.
     """
     identifier = not any(letter.isspace() or letter.isupper() for letter in facts.licence)
     licence = {"license": facts.licence}
@@ -241,7 +241,7 @@ _CARD = """---
 # {title}
 
 A LoRA on the UNet that is meant to make better faces. It was trained on pairs of a picture with a
-good face and the same picture with the face painted anew.
+good face and the same picture with the face inpainted.
 
 - base model: `{base}`{at}, a `{family}`
 - the base's weights: `{weights}`
@@ -273,8 +273,8 @@ As a model of a raypipe config:
 
 ## Limits
 
-It was trained for the base model above; on others of its kind nothing is known. Faces unlike those
-of the pairs may gain nothing or lose. What it does to faces and to pictures without one is not
-said here: raypipe's `jobs/evaluate.py` measures both, against the base model with the same prompts
-and seeds. The base model's own limits and licence hold as well.
+It was trained for the base model above; on others of its kind it is untested. Faces unlike those
+of the pairs may gain nothing or get worse. Its effect on faces and on pictures without one is not
+reported here: raypipe's `jobs/evaluate.py` measures both, against the base model with the same
+prompts and seeds. The base model's own limits and licence apply as well.
 """

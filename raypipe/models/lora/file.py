@@ -1,4 +1,4 @@
-"""What a LoRA's file says: two matrices for each layer that it changes."""
+"""Reads a LoRA's file: two matrices for each layer that it changes."""
 
 import json
 import math
@@ -72,9 +72,9 @@ def _download(lora: Lora) -> str:
 
 
 def _training(file: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
-    """How it was trained, which says alpha where no key does.
+    """How it was trained, which has alpha where no key does.
 
-    diffusers keeps that in the file's header, as `unet.lora_alpha` and so on; peft in
+    diffusers keeps it in the file's header, as `unet.lora_alpha` and so on; peft in
     adapter_config.json beside the file.
     """
     if "lora_adapter_metadata" in metadata:
@@ -84,7 +84,7 @@ def _training(file: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _scale(training: Mapping[str, Any], name: str, rank: int) -> float:
-    """peft's scaling of a layer: alpha / rank, or alpha / √rank under rslora; 1 unless said."""
+    """peft's scaling of a layer: alpha / rank, or alpha / √rank under rslora; 1 by default."""
     part = name.split(".")[0]
     own = f"{part}." if f"{part}.lora_alpha" in training else ""
     alpha = training.get(f"{own}lora_alpha", rank)

@@ -1,4 +1,4 @@
-"""What Stability's original code (LDM, SGM) calls the layers of a UNet that diffusers renamed.
+"""Names of a UNet's layers in Stability's original code (LDM, SGM), which diffusers renamed.
 
 The original counts blocks in one row, `input_blocks.0` to `middle_block` to `output_blocks.11`;
 diffusers groups them by resolution. Kohya's LoRA files and single-file checkpoints use the
@@ -32,8 +32,8 @@ def unet_name(path: str, resnets_per_block: int, attention_in_up_block: bool) ->
     """The original's name of a UNet's layer.
 
     `path` is the layer's path in diffusers, `resnets_per_block` the config's layers_per_block, and
-    `attention_in_up_block` says whether the layer's up block has attention: an upsampler comes
-    after it.
+    `attention_in_up_block` is whether the layer's up block has attention: an upsampler comes after
+    it.
     """
     if path in WHOLE:
         return WHOLE[path]

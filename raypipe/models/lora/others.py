@@ -1,4 +1,4 @@
-"""LoRAs on pipelines whose layers only diffusers knows how to find; what it left out is counted."""
+"""LoRAs on pipelines whose layers only diffusers can find; UserError where it skips a layer."""
 
 import logging
 

@@ -1,6 +1,6 @@
 """LoRA files in every common layout, put on a pipeline layer by layer.
 
-diffusers loads a part of some files without a word, and PixArt's pipeline takes no LoRA at all. So
+diffusers silently loads only a part of some files, and PixArt's pipeline takes no LoRA at all. So
 the layers of Stable Diffusion, SDXL and PixArt are found here by name, each key must have a place,
 and peft puts them in. Other pipelines are left to diffusers, and their layers are counted.
 """
@@ -53,7 +53,7 @@ class LoadedLora:
 def load_lora(pipe: diffusers.DiffusionPipeline, model: Model) -> LoadedLora | None:
     """Put the model's LoRA, if it has one, on the parts that `pipe` holds, at its scale.
 
-    Raises UserError for a file of which a key has no place in the model.
+    Raises UserError for a file with a key that has no place in the model.
     """
     lora = model.lora
     if lora is None:

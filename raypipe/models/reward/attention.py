@@ -30,7 +30,7 @@ class VisionAttention(BlipAttention):
 
 
 class VisionLayer(BlipEncoderLayer):
-    """A layer of the vision transformer that in training leaves out each branch now and then.
+    """A layer of the vision transformer that in training skips each branch at random.
 
     `drop_path` is the probability with which a picture skips a branch.
     """

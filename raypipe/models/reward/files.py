@@ -43,12 +43,12 @@ _MED_KEYS = {
 
 @dataclass(frozen=True)
 class RewardFiles:
-    """Where a reward's files are on this node, and what no tensor says."""
+    """Where a reward's files are on this node, and what the tensors do not show."""
 
     weights: Path
     facts: RewardFacts
     med_config: dict[str, Any] | None
-    """What med_config.json says, where there is one."""
+    """The content of med_config.json, where there is one."""
 
     @property
     def tokenizer(self) -> Path:
@@ -81,8 +81,8 @@ def find_reward(folder: Path) -> RewardFiles:
 def read_reward(files: RewardFiles) -> tuple[RewardNetwork, Texts, RewardFacts]:
     """The network, float32 on the CPU, its tokenizer, and its facts.
 
-    UserError for weights that cannot be read, of which a key is missing or foreign, or that are
-    not what their config says.
+    UserError for weights that cannot be read, have a missing or foreign key, or do not match their
+    config.
     """
     weights, facts = files.weights, files.facts
     try:
@@ -91,13 +91,13 @@ def read_reward(files: RewardFiles) -> tuple[RewardNetwork, Texts, RewardFacts]:
         reason = " ".join(str(error).split())[:600]
         raise UserError(f"reward cannot be loaded: {weights}: {reason}") from error
     sizes = network.sizes
-    if files.weights.name != OWN:  # the tensors' size is then the only one there is
+    if files.weights.name != OWN:  # only the tensors show the size then
         facts = facts.model_copy(update={"image_size": sizes.image})
-    said = {"image_size": (facts.image_size, sizes.image)}
+    checks = {"image_size": (facts.image_size, sizes.image)}
     for key, name in _MED_KEYS.items():
         if files.med_config and key in files.med_config:
-            said[key] = (files.med_config[key], getattr(sizes, name))
-    for key, (expected, got) in said.items():
+            checks[key] = (files.med_config[key], getattr(sizes, name))
+    for key, (expected, got) in checks.items():
         if expected != got:
             raise UserError(
                 f"a reward's weights must fit its config: {key} is {expected}, the weights have "
@@ -129,7 +129,7 @@ def save_reward(
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: t.contiguous() for name, t in upstream_state_dict(network).items()}
     save_file(tensors, folder / OWN, metadata={"format": "pt"})
-    without_habits(tokenizer).save_pretrained(folder)
+    without_padding(tokenizer).save_pretrained(folder)
     words = tokenizer.backend_tokenizer.get_vocab(with_added_tokens=False)
     ordered = sorted(words, key=words.__getitem__)
     (folder / "vocab.txt").write_text("".join(f"{word}\n" for word in ordered), "utf-8")
@@ -137,7 +137,7 @@ def save_reward(
 
 
 def _tensors(file: Path) -> dict[str, torch.Tensor]:
-    """The file's tensors. OSError, ValueError or SafetensorError for what is none of ours."""
+    """The file's tensors. OSError, ValueError or SafetensorError for any other file."""
     if file.suffix == ".safetensors":
         return dict(load_file(file))
     try:
@@ -176,8 +176,8 @@ def _json(file: Path) -> dict[str, Any]:
     return tree
 
 
-def without_habits(tokenizer):
-    """The tokenizer without the padding of its last call, which it would be saved with."""
+def without_padding(tokenizer):
+    """The tokenizer without the padding of its last call, which it would else be saved with."""
     tokenizer.backend_tokenizer.no_padding()
     tokenizer.backend_tokenizer.no_truncation()
     return tokenizer

@@ -39,8 +39,8 @@ def crop_face(image: Image.Image, box: Sequence[float]) -> Image.Image:
     """The face in a detector's box (x0, y0, x1, y1; pixels), grown by one pixel a side.
 
     Corners are cut toward zero as FaceScore's are; what lies outside the picture is left out,
-    where upstream fails. The picture must stand as the detector saw it. Raises ValueError for a
-    box that holds no pixel of it.
+    where upstream fails. The picture must be oriented as the detector saw it. Raises ValueError
+    for a box that holds no pixel of it.
     """
     x0, y0, x1, y1 = (float(value) for value in box)
     if all(map(math.isfinite, (x0, y0, x1, y1))):
@@ -65,16 +65,16 @@ class Texts:
         """Token ids and mask (B, T), cut at the window, padded to the longest of the texts.
 
         Upstream pads every text to the window. Padding is masked out, so that this changes a
-        reward by float rounding only, and a short text costs less.
+        reward by float rounding only, and short texts cost less.
         """
-        told = self.tokenizer(
+        encoded = self.tokenizer(
             list(texts),
             padding=True,
             truncation=True,
             max_length=self._max_length,
             return_tensors="pt",
         )
-        return told["input_ids"], told["attention_mask"]
+        return encoded["input_ids"], encoded["attention_mask"]
 
     def is_cut(self, text: str) -> bool:
         """Whether a text is longer than the window."""
@@ -82,7 +82,7 @@ class Texts:
 
 
 def read_tokenizer(folder: Path, vocabulary: int, adds: bool) -> transformers.BertTokenizer:
-    """The BERT tokenizer of a directory; with `adds`, BLIP's two tokens are put behind it.
+    """The BERT tokenizer of a directory; with `adds`, BLIP's two tokens are appended.
 
     Raises UserError where it does not have the network's `vocabulary`.
     """

@@ -17,7 +17,7 @@ UNUSED = frozenset(
     {f"blip.{side}_proj.{kind}" for side in ("vision", "text") for kind in ("weight", "bias")}
     | {f"{TEXT}embeddings.position_ids"}
 )
-"""What the published file holds besides, and no reward depends on; it may be missing."""
+"""Keys of the published file on which no reward depends; they may be missing."""
 
 HEAD_LAYERS = (0, 2, 4, 6, 7)
 """Places of the head's linear layers; dropout has the others."""
@@ -59,7 +59,7 @@ class Geometry:
     text_heads: int = 12
     vocabulary: int = 30524
     positions: int = 512
-    """Tokens that the text encoder can tell apart by place."""
+    """Number of the text encoder's position embeddings."""
 
 
 def upstream_names(vision_layers: int, text_layers: int) -> list[str]:
@@ -94,14 +94,14 @@ def port_name(name: str) -> str:
 
 
 def geometry(state: Mapping[str, torch.Tensor], heads: tuple[int, int]) -> Geometry:
-    """Read the sizes off the tensors; `heads` of vision and text cannot be.
+    """Read the sizes off the tensors; the `heads` of vision and text must be given.
 
     Raises ValueError, with the names, for missing and foreign keys, and for sizes that fit no
     network.
     """
     layers = _depth(state, f"{VISION}blocks."), _depth(state, f"{TEXT}encoder.layer.")
     _check_names(state, upstream_names(*layers))
-    # A tensor of too few dimensions is told by its name, like one of a wrong size.
+    # A tensor of too few dimensions is reported by name, like one of a wrong size.
     patches = _shape(state, f"{VISION}pos_embed", 3)[1] - 1
     width, _, patch, _ = _shape(state, f"{VISION}patch_embed.proj.weight", 4)
     side = math.isqrt(max(patches, 0))
@@ -138,9 +138,9 @@ def _check_names(state: Collection[str], needed: list[str]) -> None:
     missing = sorted(set(needed) - set(state))
     foreign = sorted(set(state) - set(needed) - UNUSED)
     if missing or foreign:
-        told = [f"missing {', '.join(missing)}"] if missing else []
-        told += [f"foreign {', '.join(foreign)}"] if foreign else []
-        raise ValueError(f"the weights of a reward must be ImageReward's: {'; '.join(told)}")
+        found = [f"missing {', '.join(missing)}"] if missing else []
+        found += [f"foreign {', '.join(foreign)}"] if foreign else []
+        raise ValueError(f"the weights of a reward must be ImageReward's: {'; '.join(found)}")
 
 
 def _shape(state: Mapping[str, torch.Tensor], name: str, dimensions: int) -> tuple[int, ...]:

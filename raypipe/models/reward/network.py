@@ -48,14 +48,14 @@ class RewardNetwork(nn.Module):
         `pixel_values` (B, 3, image, image) are normalised as CLIP's; `input_ids` and
         `attention_mask` (B, tokens) hold each text, padded, the first token read by the head.
         """
-        # Called as no decoder (text attends in both directions), which only its config says it is.
-        told = self.text(
+        # Called as an encoder (text attends both ways), although its config is a decoder's.
+        attended = self.text(
             input_ids,
             attention_mask=attention_mask,
             encoder_hidden_states=self.vision(pixel_values).last_hidden_state,
             is_decoder=False,
         )
-        return self.mlp(told.last_hidden_state[:, 0]).squeeze(1)
+        return self.mlp(attended.last_hidden_state[:, 0]).squeeze(1)
 
     def checkpoint_gradients(self, enabled: bool = True) -> None:
         """Whether training computes each layer again on the way back, to save memory."""
@@ -178,7 +178,7 @@ def _text(sizes: Geometry) -> BlipTextModel:
 
 
 class _Head(nn.Module):
-    """Linear layers with dropout between, in the places that upstream's names say."""
+    """Linear layers with dropout between, at the indices of upstream's names."""
 
     def __init__(self, width: int):
         super().__init__()

@@ -33,8 +33,8 @@ class Scorer(Protocol):
 def load_reward(reward: Reward | str, device: str) -> Scorer:
     """The reward that a config, or an id alone, names.
 
-    UserError for one that cannot be had or loaded, or an environment of upstream's that is not
-    there.
+    UserError for one that cannot be fetched or loaded, or where upstream's environment is
+    missing.
     """
     config = Reward(id=reward) if isinstance(reward, str) else reward
     files = find_reward(Path(reward_on_node(config).id))
@@ -48,7 +48,7 @@ def load_reward(reward: Reward | str, device: str) -> Scorer:
 class LoadedReward:
     """One reward on one device.
 
-    `preprocess` and `rewards` are the two halves of `score`, for who wants them to overlap.
+    `preprocess` and `rewards` are the two halves of `score`, for callers that overlap them.
     """
 
     def __init__(self, config: Reward, files: RewardFiles, device: str):
@@ -77,8 +77,8 @@ class LoadedReward:
         if not pixels:
             return np.zeros(0)
         read = texts_for(self.facts, texts, len(pixels))
-        told = self._pieces(len(pixels), lambda piece: self._raw(pixels[piece], read[piece]))
-        return standardized(np.concatenate(told), self.facts, self._standardize)
+        raw = self._pieces(len(pixels), lambda piece: self._raw(pixels[piece], read[piece]))
+        return standardized(np.concatenate(raw), self.facts, self._standardize)
 
     def score(
         self, images: Sequence[Image.Image], texts: Sequence[str] | None = None

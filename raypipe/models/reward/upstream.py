@@ -51,7 +51,7 @@ PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA")
 
 
 def interpreter(config: Reward) -> Path:
-    """The Python that has image-reward. UserError, with the command that makes it, without one."""
+    """The Python that has image-reward. UserError, with the install command, without one."""
     path = Path(config.interpreter or os.environ.get(VARIABLE) or DEFAULT).expanduser()
     if not os.access(path, os.X_OK):
         raise UserError(
@@ -73,9 +73,9 @@ class UpstreamReward:
         self._stderr = folder / "stderr"
         self._process = _start(python, files, device, folder)
         weakref.finalize(self, _stop, self._process, self._folder)
-        told = self._answer()
-        if "error" in told:
-            reason = " ".join(told["error"].split())[:600]
+        ready = self._answer()
+        if "error" in ready:
+            reason = " ".join(ready["error"].split())[:600]
             raise UserError(f"reward cannot be loaded: {files.weights}: {reason}")
 
     def score(
@@ -88,13 +88,13 @@ class UpstreamReward:
             "sizes": [len(picture) for picture in pictures],
         }
         stdin = _pipe(self._process.stdin)
-        with suppress(BrokenPipeError):  # it ended, which the answer tells
+        with suppress(BrokenPipeError):  # it ended, which `_answer` reports
             stdin.write(b"".join([json.dumps(request).encode(), b"\n", *pictures]))
             stdin.flush()
-        told = self._answer()
-        if "error" in told:
-            raise RuntimeError(f"image-reward failed: {told['error']}")
-        return standardized(np.array(told["scores"], np.float64), self.facts, self._standardize)
+        answer = self._answer()
+        if "error" in answer:
+            raise RuntimeError(f"image-reward failed: {answer['error']}")
+        return standardized(np.array(answer["scores"], np.float64), self.facts, self._standardize)
 
     def _answer(self) -> dict[str, Any]:
         line = _pipe(self._process.stdout).readline()
@@ -112,14 +112,14 @@ def _start(python: Path, files: RewardFiles, device: str, folder: Path) -> subpr
     (folder / "bert-base-uncased").symlink_to(files.tokenizer.absolute())
     med_config = folder / "med_config.json"
     med_config.write_text(json.dumps(files.med_config or MED_CONFIG))
-    told = {
+    arguments = {
         "weights": str(files.weights.absolute()),
         "med_config": str(med_config),
         "device": device,
     }
     with (folder / "stderr").open("wb") as stderr:
         return subprocess.Popen(
-            [python, "-I", WORKER, json.dumps(told)],
+            [python, "-I", WORKER, json.dumps(arguments)],
             cwd=folder,
             env={**os.environ, "HF_HUB_OFFLINE": "1"},
             stdin=subprocess.PIPE,

@@ -4,7 +4,7 @@ Run by that environment's Python, from a folder that holds bert-base-uncased: no
 can be imported here. Its argument is JSON: {weights, med_config, device}, paths and a device. Each
 request on stdin is a line of JSON, {texts, sizes}, and then the pictures, encoded, of those sizes
 in bytes. Each answer on stdout is a line of JSON: {scores}, raw head outputs, or {error}. The first
-answer, {}, says that the model is loaded. The end of stdin ends it.
+answer, {}, means that the model is loaded. It ends at the end of stdin.
 """
 
 import io
@@ -51,9 +51,9 @@ def load(weights, med_config, device):
     else:
         state = torch.load(weights, map_location="cpu", weights_only=True)
     model = ImageReward(med_config=med_config, device=device)
-    told = model.load_state_dict(state, strict=False)
-    missing = [name for name in told.missing_keys if not name.startswith(UNUSED)]
-    foreign = [name for name in told.unexpected_keys if not name.startswith(UNUSED)]
+    loaded = model.load_state_dict(state, strict=False)
+    missing = [name for name in loaded.missing_keys if not name.startswith(UNUSED)]
+    foreign = [name for name in loaded.unexpected_keys if not name.startswith(UNUSED)]
     if missing or foreign:
         raise ValueError(f"missing keys {missing}, foreign keys {foreign}")
     model.mean, model.std = 0.0, 1.0

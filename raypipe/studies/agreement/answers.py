@@ -1,4 +1,4 @@
-"""What people answered, read back: who counts, their votes, and where the questions came from."""
+"""Reads the answers of a study: annotators who count, their votes, and the questions' source."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -57,8 +57,8 @@ def read(config: Agreement) -> Answered:
     excluded = _excluded(rows, config.failed_checks)
     names = sorted({row["annotator"] for row in rows} - excluded.keys())
     if not names:
-        told = "; ".join(f"{name} {why}" for name, why in excluded.items())
-        raise UserError(f"no annotator is left to judge by: {told}")
+        reasons = "; ".join(f"{name} {why}" for name, why in excluded.items())
+        raise UserError(f"no annotator is left to judge by: {reasons}")
     items = sorted(
         (row for row in questions if row["role"] == "question"),
         key=lambda row: (row["subset"] or "", row["prompt"] or "", row["a_id"], row["b_id"] or ""),

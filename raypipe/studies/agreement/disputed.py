@@ -34,12 +34,12 @@ def strips(config: Agreement, answered: Answered, decisions: pa.Table) -> list[S
                 continue
             data = answered.questions.read(f"pictures/{item[f'{side}_picture']}.webp")
             assert data is not None, "a finished run has its pictures"
-            shown.append((make_thumbnail(data, SIDE), _told(row, side, names, answered.kind)))
+            shown.append((make_thumbnail(data, SIDE), _caption(row, side, names, answered.kind)))
         found.append(Strip(row["prompt"] or row["question_id"], shown, large=True))
     return found
 
 
-def _told(row: dict[str, Any], side: str, names: list[str], kind: str) -> str:
+def _caption(row: dict[str, Any], side: str, names: list[str], kind: str) -> str:
     """`SDXL: 3 votes, SCS 71.2`, below a picture."""
     before, _, after = str(row[f"{side}_id"]).rpartition("/")  # MODEL/PROMPT_ID or PAIR/SIDE
     model = before if kind == "grid" else after

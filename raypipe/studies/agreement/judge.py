@@ -16,7 +16,7 @@ from raypipe.studies.agreement.settings import Agreement
 
 
 def judge(score: Score, answered: Answered, config: Agreement) -> dict[str, Any]:
-    """How often a score prefers what people prefer, and where, and with whom."""
+    """How often a score prefers what people prefer: in all, by subset, and by annotator."""
     confidence = 1 - config.statistics.alpha
     drawn = {"seed": config.statistics.seed, "resamples": config.statistics.resamples}
     known = [
@@ -31,18 +31,18 @@ def judge(score: Score, answered: Answered, config: Agreement) -> dict[str, Any]
     majority_M = core.majority(votes_AM) if items else np.empty(0)
     rows = np.flatnonzero(np.abs(majority_M) == 1)
     correct = agreement(a_M[rows], b_M[rows], majority_M[rows])
-    photos = np.array([items[row]["photo_id"] for row in rows], dtype=object)
+    clusters = np.array([items[row]["photo_id"] for row in rows], dtype=object)
     tags = [str(items[row]["subset"]) for row in rows]
     side_M = np.sign(a_M - b_M)
-    whole = accuracy(correct, photos, **drawn, confidence=confidence)
-    by_subset = accuracy_by_tag(correct, tags, photos, **drawn, confidence=confidence)
+    whole = accuracy(correct, clusters, **drawn, confidence=confidence)
+    by_subset = accuracy_by_tag(correct, tags, clusters, **drawn, confidence=confidence)
     surer = core.surer((a_M - b_M)[rows], correct, confidence)
     return {
         "name": score.name,
         "title": score.title,
         "agreement": asdict(whole),
         "clopper_pearson": asdict(core.share(float(correct.sum()), len(rows), confidence)),
-        "bootstrap": _bootstrap(correct, photos, config),
+        "bootstrap": _bootstrap(correct, clusters, config),
         "over_people": asdict(core.over_people(votes_AM, side_M, **drawn, confidence=confidence))
         if items
         else asdict(Accuracy(None, None, None, "no pairs")),
@@ -74,11 +74,11 @@ def rank(score: Score, answered: Answered) -> dict[str, Any]:
     }
 
 
-def _bootstrap(correct: np.ndarray, photos: np.ndarray, config: Agreement) -> dict[str, Any]:
-    """BCa interval over prompts or photos, whether or not they have several questions."""
+def _bootstrap(correct: np.ndarray, clusters: np.ndarray, config: Agreement) -> dict[str, Any]:
+    """BCa interval over clusters, whether or not they have several questions."""
     if not len(correct):
         return asdict(Accuracy(None, None, None, "no pairs"))
-    sums, counts = cluster_sums(correct, photos)
+    sums, counts = cluster_sums(correct, clusters)
     settings = config.statistics
     return asdict(
         bootstrap_clusters(

@@ -4,12 +4,12 @@ from typing import Any
 
 from raypipe.report import figures
 from raypipe.report.sheet import Section, Sheet, Strip, Table
-from raypipe.report.words import UNDEFINED, count, ends, number, p_value, share
+from raypipe.report.words import UNDEFINED, confidence, count, ends, number, p_value, share
 
 
 def sheet(results: dict[str, Any], shown: list[Strip]) -> Sheet:
     """The report."""
-    level = f"{100 * (1 - results['alpha']):.4g} %"
+    level = confidence(results["alpha"])
     rated = results["kind"] == "rate"
     sections = []
     if results["scores"]:
@@ -34,7 +34,7 @@ def sheet(results: dict[str, Any], shown: list[Strip]) -> Sheet:
         )
     return Sheet(
         eyebrow="People and scores",
-        title="Do the scores say what people say?",
+        title="Do the scores agree with people?",
         sentences=_sentences(results, level),
         facts=_facts(results),
         notes=results["notes"],
@@ -44,8 +44,7 @@ def sheet(results: dict[str, Any], shown: list[Strip]) -> Sheet:
 
 def summary(results: dict[str, Any]) -> str:
     """The last lines that the job prints."""
-    return "\n".join([*_sentences(results, "95 %" if results["alpha"] == 0.05 else "interval"),
-                      *results["notes"]])  # fmt: skip
+    return "\n".join([*_sentences(results, confidence(results["alpha"])), *results["notes"]])
 
 
 def _facts(results: dict[str, Any]) -> list[tuple[str, str]]:
@@ -82,7 +81,7 @@ def _sentences(results: dict[str, Any], level: str) -> list[str]:
 
 
 def _agreement(results: dict[str, Any], level: str) -> list[Section]:
-    """Scores against the majority, and where they are surer."""
+    """Scores against the majority, and by the size of the score's difference."""
     shares = [
         (s["name"], *(s["agreement"][key] for key in ("value", "low", "high")))
         for s in results["scores"]
@@ -138,13 +137,13 @@ def _surer(score: dict[str, Any]) -> Table:
         for part in score["surer"]["bins"]
     ]
     test = score["surer"]["test"]
-    told = (
+    outcome = (
         f"a larger difference where it agrees: probability {number(score['surer']['probability'])},"
         f" p = {p_value(test['p_value'])} ({test['method']})"
         if test["reason"] is None
         else test["reason"]
     )
-    return Table(["difference", "agreement", "questions"], rows, f"{score['name']}: {told}")
+    return Table(["difference", "agreement", "questions"], rows, f"{score['name']}: {outcome}")
 
 
 def _ranks(results: dict[str, Any]) -> Section:
@@ -247,5 +246,5 @@ def _plan(score: dict[str, Any]) -> Table:
 def _interval(found: dict[str, Any]) -> str:
     if found["value"] is None:
         return f"{UNDEFINED} ({found['reason']})"
-    told = f" ({ends(found)})" if found["low"] is not None else ""
-    return f"{number(found['value'])}{told}"
+    interval = f" ({ends(found)})" if found["low"] is not None else ""
+    return f"{number(found['value'])}{interval}"

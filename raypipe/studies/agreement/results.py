@@ -1,4 +1,4 @@
-"""The agreement job between its recipe (jobs/agreement.py) and its parts: who agrees with whom."""
+"""results.json, decisions.parquet and the manifest of jobs/agreement.py."""
 
 import statistics
 from collections import Counter
@@ -14,7 +14,7 @@ from raypipe.storage import schema
 from raypipe.storage.provenance import provenance
 from raypipe.studies.agreement.answers import Answered, checks_of
 from raypipe.studies.agreement.judge import judge, rank
-from raypipe.studies.agreement.run import _answers_hash
+from raypipe.studies.agreement.run import answers_hash
 from raypipe.studies.agreement.scores import Score
 from raypipe.studies.agreement.settings import Agreement
 
@@ -43,7 +43,7 @@ def results(config: Agreement, answered: Answered, scores: list[Score]) -> dict[
     judged = [
         rank(score, answered) if rated else judge(score, answered, config) for score in scores
     ]
-    told = {
+    found = {
         "schema_version": schema.SCHEMA_VERSION,
         "alpha": config.statistics.alpha,
         "kind": answered.kind,
@@ -56,11 +56,11 @@ def results(config: Agreement, answered: Answered, scores: list[Score]) -> dict[
         "self_consistency": asdict(_again(config, answered, answered.annotators)),
         "scores": judged,
     }
-    return {**told, "notes": _notes(answered, told)}
+    return {**found, "notes": _notes(answered, found)}
 
 
 def decisions(answered: Answered, scores: list[Score]) -> pa.Table:
-    """One row per question: how people voted, and what each score says of either side."""
+    """One row per question: people's votes, and each score of either side."""
     rows = []
     rated = answered.kind == "rate"
     votes = answered.votes_AM
@@ -82,17 +82,17 @@ def decisions(answered: Answered, scores: list[Score]) -> pa.Table:
     return pa.Table.from_pylist(rows)
 
 
-def manifest(config: Agreement, told: dict[str, Any]) -> dict[str, Any]:
+def manifest(config: Agreement, results: dict[str, Any]) -> dict[str, Any]:
     """Where the numbers come from."""
     return {
-        **provenance("agreement", config, PACKAGES),
-        "answers_hash": _answers_hash(config),
+        **provenance("agreement", PACKAGES),
+        "answers_hash": answers_hash(config),
         "inputs": [uri for uri in (config.run, config.scores) if uri is not None],
         "counts": {
-            "annotators": len(told["annotators"]),
-            "excluded": len(told["excluded"]),
-            "questions": told["questions"],
-            "answers": told["answers"],
+            "annotators": len(results["annotators"]),
+            "excluded": len(results["excluded"]),
+            "questions": results["questions"],
+            "answers": results["answers"],
         },
     }
 
@@ -134,7 +134,7 @@ def _annotators(config: Agreement, answered: Answered) -> list[dict[str, Any]]:
     by_person: dict[str, list[dict[str, Any]]] = {name: [] for name in answered.annotators}
     for row in answered.table.to_pylist():
         by_person[row["annotator"]].append(row)
-    told = []
+    records = []
     for index, (name, rows) in enumerate(by_person.items()):
         right, checks = checks_of(rows)
         unsure = sum(row["choice"] in ("tie", "none") for row in rows)
@@ -143,7 +143,7 @@ def _annotators(config: Agreement, answered: Answered) -> list[dict[str, Any]]:
             for row in rows
             if compared and (row["choice"] in ("a", "b"))
         )
-        told.append(
+        records.append(
             {
                 "name": name,
                 "answers": len(rows),
@@ -155,7 +155,7 @@ def _annotators(config: Agreement, answered: Answered) -> list[dict[str, Any]]:
                 "median_seconds": statistics.median(row["seconds"] for row in rows),
             }
         )
-    return told
+    return records
 
 
 def _again(config: Agreement, answered: Answered, names: list[str]) -> core.Share:
@@ -175,11 +175,11 @@ def _again(config: Agreement, answered: Answered, names: list[str]) -> core.Shar
     return core.share(same, len(known), 1 - config.statistics.alpha)
 
 
-def _notes(answered: Answered, told: dict[str, Any]) -> list[str]:
-    """What a reader should see first."""
+def _notes(answered: Answered, found: dict[str, Any]) -> list[str]:
+    """Notes for the top of the page."""
     notes = [f"{name} is left out: {why}" for name, why in answered.excluded.items()]
     asked = len(answered.items)
-    for person, votes_M in zip(told["annotators"], answered.votes_AM, strict=True):
+    for person, votes_M in zip(found["annotators"], answered.votes_AM, strict=True):
         side = person["first_side"]
         if side["low"] is not None and not side["low"] <= 0.5 <= side["high"]:
             notes.append(
@@ -189,8 +189,8 @@ def _notes(answered: Answered, told: dict[str, Any]) -> list[str]:
         missing = int(np.isnan(votes_M).sum())
         if answered.kind != "rate" and missing:
             notes.append(f"{person['name']} left {missing:,} of {asked:,} questions unanswered")
-    if len(told["annotators"]) < 3:
+    if len(found["annotators"]) < 3:
         notes.append("fewer than three annotators: the majority is little more than one opinion")
-    if not told["scores"]:
+    if not found["scores"]:
         notes.append("no automatic score was given to compare with (the key scores names a run)")
     return notes

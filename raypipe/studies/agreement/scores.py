@@ -1,4 +1,4 @@
-"""What the automatic scores say of the things that people were asked about."""
+"""Automatic scores of the things that people were asked about."""
 
 from collections import defaultdict
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class Score:
 
 
 def read(config: Agreement, answered: Answered) -> list[Score]:
-    """Every score that knows these ids. UserError for a directory that has none."""
+    """Every score of these ids. UserError for a directory that has none."""
     if answered.kind == "grid":
         if config.scores is not None:
             raise UserError(
@@ -38,7 +38,7 @@ def read(config: Agreement, answered: Answered) -> list[Score]:
         return known_sides
     known = read_scores(config.scores, key="scores")
     ids = set(_ids(answered))
-    if not ids & known.photo_of.keys():
+    if not ids & known.cluster_of.keys():
         raise UserError(
             f"scores must be a run of jobs/evaluate.py on the pictures of {answered.source}, got "
             f"{config.scores}, which has none of them"
@@ -55,17 +55,17 @@ def read(config: Agreement, answered: Answered) -> list[Score]:
 
 
 def _ids(answered: Answered) -> list[str]:
-    """What was asked about."""
+    """Ids of all sides of the questions."""
     sides = [item[side] for item in answered.items for side in ("a_id", "b_id")]
     return [side for side in sides if side is not None]
 
 
 def _good_sides(answered: Answered) -> list[Score]:
-    """Of face pairs: 1 for the picture whose face was not painted anew, 0 for the other."""
+    """Of face pairs: 1 for the picture whose face was not inpainted, 0 for the other."""
     if answered.kind != "pair" or not all("/" in name for name in _ids(answered)):
         return []
     of = {name: float(name.endswith("/good")) for name in _ids(answered)}
-    return [Score("good side", "The face that was not painted anew", of)]
+    return [Score("good side", "The face that was not inpainted", of)]
 
 
 def _of_prompts(uri: str) -> list[Score]:

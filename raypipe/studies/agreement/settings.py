@@ -1,4 +1,4 @@
-"""TODO-DOC."""
+"""The config of jobs/agreement.py."""
 
 from pydantic import Field
 

@@ -20,7 +20,7 @@ NAMED = 5
 """Examples of each problem that are kept by name."""
 
 SIDES = {"left": "right", "right": "left", "tie": "tie"}
-"""Each choice, and what it is with the pictures the other way round."""
+"""Each choice, and the same with the pictures swapped."""
 
 OPTIONAL = ("annotator", "prompt", "photo_id", "subset")
 
@@ -58,7 +58,7 @@ def read_choices(uri: str, layout: str = "auto") -> pa.Table:
     `layout` is raypipe, imagereward, hpd, or auto, which goes by the columns. UserError for a file
     that cannot be read, missing columns, an empty file, and choices other than left, right and tie.
     """
-    rows = rows_of(uri)
+    rows = rows_of(uri, "file of choices")
     if not rows:
         raise UserError(f"a file of choices must hold at least one, got none: {uri}")
     name = layout_of(rows[0]) if layout == "auto" else layout
@@ -76,12 +76,12 @@ def decide(answers: pa.Table, known: Collection[str] | None = None) -> Decided:
 
     known: ids of the pictures that there are (None: all). Left out, counted and named are answers
     about unknown pictures, about a picture and itself, an annotator's second and further equal
-    answers, and *all* answers of an annotator on a pair that he or she answered differently: which
-    one was meant cannot be known. Answers without an annotator are taken as different people's.
+    answers, and *all* answers of an annotator on a pair that he or she answered differently: it is
+    unknown which one was meant. Answers without an annotator are taken as different people's.
 
-    A pair is two pictures and a prompt, whichever stood left. The side with more votes is the
-    choice; equal votes, and votes for a tie alone, are a tie. `photo_id` names what pairs depend
-    on: where it is not given, the prompt; where there is none, the pair itself.
+    A pair is two pictures and a prompt, whichever was left. The side with more votes is the
+    choice; equal votes, and votes for a tie alone, are a tie. `photo_id` names the cluster of a
+    pair: where it is not given, the prompt; where there is none, the pair itself.
 
     UserError where nothing is left, where all pairs are ties, and where a pair has two photos or
     subsets.
@@ -116,7 +116,7 @@ def _own(rows: list[dict[str, Any]], uri: str) -> Iterable[dict[str, Any]]:
         absent = [name for name in needed if row.get(name) in (None, "")]
         if absent:
             raise UserError(
-                f"choices need columns {', '.join(needed)}; row {number} lacks "
+                f"choices need columns {', '.join(needed)}; row {number} has no "
                 f"{', '.join(absent)}: {uri}: it has {', '.join(row)}"
             )
         if row["choice"] not in SIDES:
@@ -144,14 +144,14 @@ def _ordered(row: dict[str, Any]) -> dict[str, Any]:
     """The row with the smaller id on the left."""
     if row["left_id"] < row["right_id"]:
         return row
-    turned = {"left_id": row["right_id"], "right_id": row["left_id"]}
-    return {**row, **turned, "choice": SIDES[row["choice"]]}
+    swapped = {"left_id": row["right_id"], "right_id": row["left_id"]}
+    return {**row, **swapped, "choice": SIDES[row["choice"]]}
 
 
 def _one_answer_each(
     rows: list[dict[str, Any]], left_out: dict[str, list[str]]
 ) -> list[dict[str, Any]]:
-    """The answers on one pair of annotators who agree with themselves, each once."""
+    """The answers on one pair, one of each annotator; contradictory ones are left out."""
     kept = [row for row in rows if row["annotator"] is None]
     by_person: dict[str, list[dict]] = defaultdict(list)
     for row in rows:
@@ -190,14 +190,14 @@ def _check(
     pairs: list[dict[str, Any]], counts: dict[str, int], examples: dict[str, list[str]]
 ) -> None:
     """UserError where no metric could be judged."""
-    told = "; ".join(
+    listed = "; ".join(
         f"{counts[problem]} {PROBLEMS[problem]} ({', '.join(names)})"
         for problem, names in examples.items()
     )
     if not pairs:
-        raise UserError(f"no choice is left to judge metrics by: {told or 'there was none'}")
+        raise UserError(f"no choice is left to judge metrics by: {listed or 'there was none'}")
     if all(pair["choice"] == "tie" for pair in pairs):
         raise UserError(
             f"all {len(pairs)} pairs are ties, by which no metric can be judged"
-            + (f" (left out: {told})" if told else "")
+            + (f" (left out: {listed})" if listed else "")
         )

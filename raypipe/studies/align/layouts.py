@@ -2,7 +2,7 @@
 
 Each takes the rows of a file as published and yields rows of `raypipe.storage.schema.CHOICES`;
 image ids are the paths that the file gives. All pictures of one row were judged together: the row
-is the `photo_id`, so that its pairs are resampled as one.
+is the cluster (`photo_id`), so that its pairs are resampled as one.
 """
 
 from collections.abc import Callable, Iterator
@@ -65,7 +65,7 @@ def _lists(
     found = row.get(paths), row.get(values)
     absent = [key for key, value in zip((paths, values), found, strict=True) if value is None]
     if absent:
-        raise UserError(f"row {number} lacks {', '.join(absent)}: {uri}: it has {', '.join(row)}")
+        raise UserError(f"row {number} has no {', '.join(absent)}: {uri}: it has {', '.join(row)}")
     names, numbers = (list(value) if isinstance(value, list) else [] for value in found)
     numeric = all(isinstance(n, int | float) and not isinstance(n, bool) for n in numbers)
     if len(names) != len(numbers) or not names or not numeric:
@@ -80,7 +80,7 @@ def _pairs(
     paths: list[str],
     values: list[float],
     row: dict[str, Any],
-    photo: str,
+    cluster: str,
     annotator: str | None = None,
 ) -> Iterator[dict[str, Any]]:
     """All pairs of a row's pictures; the larger value is preferred."""
@@ -91,6 +91,6 @@ def _pairs(
             "choice": "left" if a > b else "right" if b > a else "tie",
             "annotator": annotator,
             "prompt": row.get("prompt"),
-            "photo_id": photo,
+            "photo_id": cluster,
             "subset": None,
         }

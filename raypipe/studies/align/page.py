@@ -4,12 +4,12 @@ from typing import Any
 
 from raypipe.report import figures
 from raypipe.report.sheet import Section, Sheet, Table
-from raypipe.report.words import count, ends, number, p_phrase, p_value, share, signed
+from raypipe.report.words import confidence, count, ends, number, p_phrase, p_value, share, signed
 
 
 def sheet(results: dict[str, Any]) -> Sheet:
-    """The report: the metrics by falling accuracy, as a plot and as a table, and who differs."""
-    level = f"{100 * (1 - results['alpha']):.4g} %"
+    """The report: the metrics by falling accuracy, as a plot and a table, and comparisons."""
+    level = confidence(results["alpha"])
     shares = [
         (m["name"], m["accuracy"]["value"], m["accuracy"]["low"], m["accuracy"]["high"])
         for m in results["metrics"]
@@ -110,7 +110,7 @@ def _subsets(results: dict[str, Any]) -> Table:
 def _comparisons(results: dict[str, Any], level: str) -> Table:
     rows = [
         [
-            f"{c['a']} less {c['b']}",
+            f"{c['a']} minus {c['b']}",
             signed(c["difference"], 3),
             ends(c),
             p_value(c["p_adjusted"]),

@@ -1,4 +1,4 @@
-"""The align job between its recipe (jobs/align.py) and its parts: choices, scores, accuracies."""
+"""results.json and the manifest of jobs/align.py: the accuracy of each metric, and comparisons."""
 
 from dataclasses import asdict, dataclass
 from itertools import combinations
@@ -8,7 +8,6 @@ import numpy as np
 import pyarrow as pa
 
 from raypipe.core.ranking import (
-    Accuracy,
     accuracy,
     accuracy_by_tag,
     adjust_metrics,
@@ -37,19 +36,19 @@ class Judged:
 
 
 def read_pairs(config: Align, scored: Scored) -> Decided:
-    """The majority's choice on each pair. A pair of pictures that depend on one source is given
-    that source where the file of choices names none."""
+    """The majority's choice on each pair. Where the file of choices names no cluster and both
+    pictures of a pair have the same one, the pair gets it."""
     answers = read_choices(config.choices, config.layout)
-    photos = []
-    for left, right, photo in zip(
+    clusters = []
+    for left, right, cluster in zip(
         *(answers[name].to_pylist() for name in ("left_id", "right_id", "photo_id")), strict=True
     ):
-        of_left, of_right = scored.photo_of.get(left), scored.photo_of.get(right)
-        photos.append(of_left if photo is None and of_left == of_right else photo)
+        of_left, of_right = scored.cluster_of.get(left), scored.cluster_of.get(right)
+        clusters.append(of_left if cluster is None and of_left == of_right else cluster)
     index = answers.schema.get_field_index("photo_id")
     field = schema.CHOICES.field("photo_id")
     return decide(
-        answers.set_column(index, field, pa.array(photos, pa.string())), scored.photo_of.keys()
+        answers.set_column(index, field, pa.array(clusters, pa.string())), scored.cluster_of.keys()
     )
 
 
@@ -65,7 +64,7 @@ def describe(config: Align, scored: Scored, decided: Decided) -> str:
 def results(config: Align, scored: Scored, decided: Decided) -> dict[str, Any]:
     """results.json: accuracies, by falling accuracy, and comparisons of all pairs of metrics."""
     pairs = [row for row in decided.pairs.to_pylist() if row["choice"] != "tie"]
-    photos_M = np.array([row["photo_id"] for row in pairs], dtype=object)
+    clusters_M = np.array([row["photo_id"] for row in pairs], dtype=object)
     judged = [_judge(record, scored, pairs) for record in scored.records]
     common = set.intersection(*(set(j.rows.tolist()) for j in judged))
     metrics = []
@@ -76,7 +75,7 @@ def results(config: Align, scored: Scored, decided: Decided) -> dict[str, Any]:
                 "name": mine.name,
                 "title": record["title"],
                 "higher_is_better": record["higher_is_better"],
-                **_accuracies(config, mine, photos_M, tags, common),
+                **_accuracies(config, mine, clusters_M, tags, common),
                 "without_score": _without_score(mine, scored, pairs),
             }
         )
@@ -89,11 +88,11 @@ def results(config: Align, scored: Scored, decided: Decided) -> dict[str, Any]:
         "answers": decided.answers,
         "pairs": len(decided.pairs),
         "undecided": decided.ties,
-        "photos": len(set(photos_M.tolist())),
+        "photos": len(set(clusters_M.tolist())),
         "left_out": decided.left_out,
         "examples": decided.examples,
         "metrics": metrics,
-        "comparisons": _comparisons(config, ordered, photos_M),
+        "comparisons": _comparisons(config, ordered, clusters_M),
         "not_judged": scored.not_judged,
         "notes": _notes(decided, metrics, scored),
     }
@@ -102,7 +101,7 @@ def results(config: Align, scored: Scored, decided: Decided) -> dict[str, Any]:
 def manifest(config: Align, results: dict[str, Any]) -> dict[str, Any]:
     """Where the numbers come from."""
     return {
-        **provenance("align", config, PACKAGES),
+        **provenance("align", PACKAGES),
         "inputs": [config.choices, config.run],
         "counts": {key: results[key] for key in ("answers", "pairs", "undecided")}
         | {"left_out": sum(results["left_out"].values())},
@@ -125,7 +124,7 @@ def _judge(record: dict[str, Any], scored: Scored, pairs: list[dict[str, Any]]) 
 
 
 def _accuracies(
-    config: Align, mine: Judged, photos_M: np.ndarray, tags: list[str | None], common: set[int]
+    config: Align, mine: Judged, clusters_M: np.ndarray, tags: list[str | None], common: set[int]
 ) -> dict[str, Any]:
     """Of all pairs with both scores, of those that every metric has, and by subset."""
     settings = {
@@ -133,22 +132,18 @@ def _accuracies(
         "resamples": config.statistics.resamples,
         "confidence": 1 - config.statistics.alpha,
     }
-    photos = photos_M[mine.rows]
+    clusters = clusters_M[mine.rows]
     shared = np.array([row in common for row in mine.rows.tolist()], dtype=bool)
     tagged = np.array([tags[row] is not None for row in mine.rows.tolist()], dtype=bool)
     names = [str(tags[row]) for row in mine.rows[tagged].tolist()]
-    whole = accuracy(mine.correct, photos, **settings)
-    by_subset = accuracy_by_tag(mine.correct[tagged], names, photos[tagged], **settings)
+    whole = accuracy(mine.correct, clusters, **settings)
+    by_subset = accuracy_by_tag(mine.correct[tagged], names, clusters[tagged], **settings)
     return {
-        "accuracy": _told(whole),
+        "accuracy": asdict(whole),
         "ties": whole.ties,
-        "accuracy_common": _told(accuracy(mine.correct[shared], photos[shared], **settings)),
-        "by_subset": {name: _told(found) for name, found in by_subset.items()},
+        "accuracy_common": asdict(accuracy(mine.correct[shared], clusters[shared], **settings)),
+        "by_subset": {name: asdict(found) for name, found in by_subset.items()},
     }
-
-
-def _told(found: Accuracy) -> dict[str, Any]:
-    return asdict(found)
 
 
 def _without_score(mine: Judged, scored: Scored, pairs: list[dict[str, Any]]) -> dict[str, int]:
@@ -163,7 +158,9 @@ def _without_score(mine: Judged, scored: Scored, pairs: list[dict[str, Any]]) ->
     return dict(sorted(counts.items()))
 
 
-def _comparisons(config: Align, judged: list[Judged], photos_M: np.ndarray) -> list[dict[str, Any]]:
+def _comparisons(
+    config: Align, judged: list[Judged], clusters_M: np.ndarray
+) -> list[dict[str, Any]]:
     """Every metric with every less accurate one, on the pairs that both have, Holm-corrected."""
     made, empty = [], []
     for a, b in combinations(judged, 2):
@@ -175,7 +172,7 @@ def _comparisons(config: Align, judged: list[Judged], photos_M: np.ndarray) -> l
             compare_metrics(
                 a.correct[of_a],
                 b.correct[of_b],
-                photos_M[rows],
+                clusters_M[rows],
                 a=a.name,
                 b=b.name,
                 seed=config.statistics.seed,
@@ -183,7 +180,7 @@ def _comparisons(config: Align, judged: list[Judged], photos_M: np.ndarray) -> l
                 confidence=1 - config.statistics.alpha,
             )
         )
-    told = [
+    records = [
         {
             "a": c.a,
             "b": c.b,
@@ -203,20 +200,20 @@ def _comparisons(config: Align, judged: list[Judged], photos_M: np.ndarray) -> l
     ]
     nothing = dict.fromkeys(("difference", "low", "high", "p_value", "p_adjusted", "method"))
     reason = "no pair has scores of both"
-    return told + [{"a": a, "b": b, **nothing, "reason": reason, "n": 0} for a, b in empty]
+    return records + [{"a": a, "b": b, **nothing, "reason": reason, "n": 0} for a, b in empty]
 
 
 def _notes(decided: Decided, metrics: list[dict[str, Any]], scored: Scored) -> list[str]:
-    """What a reader should see first."""
+    """Notes for the top of the page."""
     notes = [
         f"{n:,} {PROBLEMS[problem]} left out, such as {', '.join(decided.examples[problem])}"
         for problem, n in decided.left_out.items()
         if n
     ]
     for metric in metrics:
-        lacking = sum(metric["without_score"].values())
-        if lacking:
-            told = ", ".join(f"{n} {reason}" for reason, n in metric["without_score"].items())
-            notes.append(f"{metric['name']} cannot judge {lacking:,} pairs: {told}")
+        missing = sum(metric["without_score"].values())
+        if missing:
+            counts = ", ".join(f"{n} {reason}" for reason, n in metric["without_score"].items())
+            notes.append(f"{metric['name']} cannot judge {missing:,} pairs: {counts}")
     notes += [f"{name} is not judged: {why}" for name, why in scored.not_judged.items()]
     return notes

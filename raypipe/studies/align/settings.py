@@ -1,4 +1,4 @@
-"""TODO-DOC."""
+"""The config of jobs/align.py."""
 
 from typing import Literal
 

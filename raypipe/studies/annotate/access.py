@@ -1,4 +1,4 @@
-"""Who may use the app: the link's token, signed pseudonyms, the rate, and headers."""
+"""Access to the app: the link's token, signed pseudonyms, rate limits, and headers."""
 
 import hmac
 import json
@@ -20,13 +20,13 @@ BURST = 6
 """Seconds' worth of requests that may come at once."""
 
 TRIES = 5.0
-"""Requests a second without a pseudonym, from one address, for long."""
+"""Sustained requests a second without a pseudonym, from one address."""
 
 TRIES_AT_ONCE = 400
 """Such requests at once: some eighty people behind one address who begin together."""
 
 MOST_KEYS = 10_000
-"""Clients whose rate is remembered; older ones start anew."""
+"""Clients whose rate is remembered; older ones start again with a full bucket."""
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -54,7 +54,7 @@ class Keys:
         self.token: str = stored["token"]
 
     def sign(self, name: str) -> str:
-        """`NAME.SIGNATURE`: who holds it is NAME."""
+        """`NAME.SIGNATURE`, which proves the pseudonym."""
         digest = hmac.new(self._secret, name.encode(), sha256).hexdigest()[:32]
         return f"{name}.{digest}"
 
@@ -86,7 +86,7 @@ class Rate:
 
 
 def guard(config: Annotate, keys: Keys) -> Middleware:
-    """The middleware that lets a request in, or says why not."""
+    """The middleware that admits a request, or answers with the reason why not."""
     known = Rate(config.rate, BURST * config.rate)
     unknown = Rate(TRIES, TRIES_AT_ONCE)
 
@@ -111,12 +111,12 @@ def guard(config: Annotate, keys: Keys) -> Middleware:
 
 
 async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Errors as their status and nothing else."""
+    """Answers errors with their status and nothing else."""
     try:
         return await handler(request)
     except web.HTTPException as error:
         return web.Response(status=error.status, text=error.text or error.reason)
-    except Exception:  # our mistake: the terminal gets it whole, the annotator nothing of it
+    except Exception:  # a bug: the traceback goes to the terminal, not to the annotator
         traceback.print_exc()
         return web.Response(status=500, text="Something went wrong. Try again.")
 
@@ -127,7 +127,7 @@ def _has_token(request: web.Request, token: str) -> bool:
 
 
 def same(given: str, wanted: str) -> bool:
-    """Compare in a time that does not tell where they differ."""
+    """Compare in constant time."""
     return hmac.compare_digest(given.encode("utf-8", "surrogatepass"), wanted.encode())
 
 

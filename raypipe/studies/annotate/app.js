@@ -1,14 +1,14 @@
 // Shows one question after the other. An answer is on the server's disk before the next one shows.
 "use strict";
 
-// Nobody judges pictures sooner: it is the second half of a double click on the last question.
+// An earlier answer is no judgement, but the second half of a double click on the last question.
 const SOONEST = 300; // milliseconds
 
 const $ = (id) => document.getElementById(id);
 const choices = [...document.querySelectorAll("[data-choice]")];
 const ahead = new Map(); // pictures fetched beforehand, held so that the browser keeps them
 let item = null; // the question on the page
-let busy = true; // between an answer and the next question nothing is taken
+let busy = true; // no answer is accepted between an answer and the next question
 let looked = 0; // milliseconds for which the question was visible
 let since = null; // when it became visible
 let focused = null; // a button that had the focus gets it back for the next question
@@ -112,7 +112,7 @@ async function answer(choice) {
     const response = await call("/api/answer", { method: "POST", headers, body });
     if (!response) return;
     $("message").textContent = response.status === 409
-      ? "The last question was answered otherwise in another window; that answer is kept."
+      ? "The last question was answered differently in another window; that answer is kept."
       : "";
     await show(await response.json());
   } catch (error) {

@@ -1,4 +1,4 @@
-"""In which order, and on which side, an annotator sees things: a function of seed and pseudonym."""
+"""An annotator's order of questions and sides: a function of seed and pseudonym."""
 
 import hashlib
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ class Asked:
 
     question_id: str
     swapped: bool
-    """Whether b stands first."""
+    """Whether b is shown first."""
 
 
 def order(questions: Sequence[tuple[str, str | None]], annotator: str, seed: int) -> list[Asked]:

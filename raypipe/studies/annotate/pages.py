@@ -29,7 +29,7 @@ class Pages:
     def start(self, name: str | None, answered: int, taken: str | None) -> str:
         """Instructions, an example, consent, and the pseudonym.
 
-        name: who is here already, with so many answers. taken: a pseudonym that another one has.
+        name: the annotator who is back, with `answered` answers. taken: a pseudonym in use.
         """
         kind, example = self.study.kind, self.study.example
         pictures = [example["a_picture"], example["b_picture"]]

@@ -1,4 +1,4 @@
-"""What a study has collected, as tables and counts."""
+"""The answers of a study as tables and counts."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from raypipe.studies.annotate.study import Study
 
 
 def export(run: AnswerRun, study: Study) -> dict[str, int]:
-    """Write the answers as tables; returns how much there is of what.
+    """Write the answers as tables; returns counts of questions, annotators and answers.
 
     `answers.parquet` and `.csv` hold everything (schema.ANSWERS), `choices.parquet` and `.csv` the
     comparisons as jobs/align.py reads them (schema.CHOICES): no checks, no repeats, no ratings.
@@ -42,7 +42,7 @@ def export(run: AnswerRun, study: Study) -> dict[str, int]:
 def manifest(config: Annotate, counts: dict[str, int]) -> dict[str, Any]:
     """Where the answers come from."""
     return {
-        **provenance("annotate", config, PACKAGES),
+        **provenance("annotate", PACKAGES),
         "inputs": [config.run],
         "counts": counts,
     }
@@ -50,10 +50,10 @@ def manifest(config: Annotate, counts: dict[str, int]) -> dict[str, Any]:
 
 def answers_table(rows: list[dict[str, Any]], questions: dict[str, dict[str, Any]]) -> pa.Table:
     """Stored answers with what they are about (schema.ANSWERS)."""
-    told = []
+    records = []
     for row in rows:
         about = questions[row["question_id"]]
         about = {k: about[k] for k in schema.ANSWERS.names if k in about}
         at = row.pop("answered_at")
-        told.append({**about, **row, "swapped": bool(row["swapped"]), "answered_at": at})
-    return pa.Table.from_pylist(told, schema=schema.ANSWERS)
+        records.append({**about, **row, "swapped": bool(row["swapped"]), "answered_at": at})
+    return pa.Table.from_pylist(records, schema=schema.ANSWERS)

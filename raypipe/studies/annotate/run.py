@@ -11,10 +11,10 @@ ANSWERS = "answers.sqlite"
 
 
 class AnswerRun(RunDirectory):
-    """A local directory that collects answers; each start goes on where the last one stopped."""
+    """A local directory that collects answers; each start continues where the last one stopped."""
 
     def __init__(self, uri: str):
-        """UserError for a bucket, in which no database can live."""
+        """UserError for a bucket, which cannot hold a database."""
         if "://" in uri:
             raise UserError(f"answers are collected on a local disk, got output {uri}")
         super().__init__(uri)

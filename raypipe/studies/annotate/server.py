@@ -21,7 +21,7 @@ LARGEST = 4096
 """Bytes of a request's body."""
 
 LONGEST = 86_400.0
-"""Seconds that an answer may take; a page left open overnight says nothing about its question."""
+"""Seconds that an answer may take; a page left open overnight is no measure of its question."""
 
 FOREVER = "private, max-age=31536000, immutable"
 
@@ -67,7 +67,7 @@ class App:
         return _html(self._pages.start(name, answered, taken=None))
 
     async def join(self, request: web.Request) -> web.Response:
-        """Take a pseudonym; one that is taken, or none, brings the page again."""
+        """Take a pseudonym; without a free one the page is shown again."""
         form = await request.post()
         name = str(form.get("name", "")).strip()
         if not PSEUDONYM.fullmatch(name) or form.get("consent") != "yes":
@@ -108,7 +108,7 @@ class App:
     async def answer(self, request: web.Request) -> web.Response:
         """Keep an answer, then give the next question.
 
-        Status 409 with the next question where a second window has answered otherwise meanwhile.
+        Status 409 with the next question where a second window has answered differently meanwhile.
         """
         name, given = self._must_name(request), await _json(request)
         key, question_id = given.get("choice"), given.get("id")
@@ -118,7 +118,7 @@ class App:
             raise web.HTTPBadRequest(text="There is no such question.")
         choice = self._study.to_choice(key, asked[1].swapped)
         if choice is None or version is None or seconds is None or not version.is_integer():
-            raise web.HTTPBadRequest(text="This is no answer.")
+            raise web.HTTPBadRequest(text="This is not an answer.")
         row = Answer(
             annotator=name,
             question_id=str(question_id),
@@ -157,7 +157,7 @@ class App:
         return web.json_response(item, status=status, headers={"Cache-Control": "no-store"})
 
     def _name(self, request: web.Request) -> str | None:
-        """Who asks: somebody who has joined, or None."""
+        """The annotator of a request; None for one who has not joined."""
         name: str | None = request["annotator"]
         return name if name in self._store.annotators else None
 
@@ -194,7 +194,7 @@ async def _json(request: web.Request) -> dict[str, Any]:
     except ValueError:
         given = None
     if not isinstance(given, dict):
-        raise web.HTTPBadRequest(text="This is no answer.")
+        raise web.HTTPBadRequest(text="This is not an answer.")
     return given
 
 

@@ -1,4 +1,4 @@
-"""Configs of jobs/questions.py, jobs/annotate.py and jobs/agreement.py; nothing heavy is loaded."""
+"""The config of jobs/annotate.py; importing it loads nothing heavy."""
 
 from pydantic import Field
 
@@ -13,7 +13,7 @@ CONSENT = (
 
 
 class Annotate(JobConfig):
-    """jobs/annotate.py: ask people, and keep what they answer."""
+    """jobs/annotate.py: ask people, and keep their answers."""
 
     free = JobConfig.free | {"port", "share_on", "rate"}
 
@@ -28,4 +28,4 @@ class Annotate(JobConfig):
     consent: str = Field(CONSENT, min_length=1)
     """What a person agrees to before the first question."""
     rate: float = Field(10.0, gt=0)
-    """Requests a second that one annotator may make for long; six times as many at once."""
+    """Sustained requests a second of one annotator; six times as many at once."""

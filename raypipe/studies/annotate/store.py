@@ -1,8 +1,8 @@
-"""Answers in a SQLite file: on disk before the app goes on, one row per annotator and question.
+"""Answers in a SQLite file: on disk before the app replies, one row per annotator and question.
 
 One thread writes. It takes all answers that wait and commits them together (`synchronous=FULL` in
 WAL mode: the commit returns when the disk has them), so that many annotators share one wait for the
-disk. Whoever asks is told only after the commit.
+disk. The reply follows the commit.
 """
 
 import asyncio
@@ -49,7 +49,7 @@ FOUND = "SELECT choice, changes + 1 FROM answers WHERE annotator = ? AND questio
 
 @dataclass(frozen=True)
 class Answer:
-    """What somebody chose."""
+    """One answer of an annotator."""
 
     annotator: str
     question_id: str
@@ -63,7 +63,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Known:
-    """The answer that a question has."""
+    """The stored answer to a question."""
 
     choice: str
     version: int
@@ -96,7 +96,7 @@ class Store:
 
     @property
     def annotators(self) -> set[str]:
-        """Everybody who has joined."""
+        """Pseudonyms of all who have joined."""
         return self._names
 
     def known(self, annotator: str) -> dict[str, Known]:
@@ -131,14 +131,14 @@ class Store:
         return found.choice == answer.choice
 
     def close(self) -> None:
-        """Write what waits, and let go of the file."""
+        """Write the waiting answers, and release the file."""
         self._waiting.put(None)
         self._thread.join()
         self._connection.close()
         self._lock.release()
 
     async def _do(self, work: Callable[[sqlite3.Connection], Any]) -> Any:
-        """Have the writing thread do something; returns what it returns, after the commit."""
+        """Run `work` on the writing thread; returns its result, after the commit."""
         item = _Work(work, Future())
         self._waiting.put(item)
         return await asyncio.wrap_future(item.done)
@@ -162,7 +162,7 @@ class Store:
             self._connection.execute("BEGIN IMMEDIATE")
             results = [item.work(self._connection) for item in batch]
             self._connection.execute("COMMIT")
-        except sqlite3.Error as error:  # a full disk, say: nobody is told that an answer is kept
+        except sqlite3.Error as error:  # such as a full disk: no answer is reported as kept
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             for item in batch:

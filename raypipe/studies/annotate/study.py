@@ -1,4 +1,4 @@
-"""What the app knows of its questions, and what one annotator is shown next. No HTTP here."""
+"""The questions of the app, and the next one of each annotator. No HTTP here."""
 
 from collections.abc import Mapping
 from functools import lru_cache
@@ -28,7 +28,7 @@ FIRST, SECOND, UNSURE = "1", "2", "0"
 
 
 class Study:
-    """A finished run of jobs/questions.py, as it is asked."""
+    """The questions of a finished run of jobs/questions.py."""
 
     def __init__(self, config: Annotate):
         """UserError for another directory."""
@@ -64,7 +64,7 @@ class Study:
         return None if at is None else (at, self._order(annotator)[at])
 
     def item(self, annotator: str, known: Mapping[str, Known], at: int | None) -> dict[str, Any]:
-        """What the page shows: the question at a position, or the first without an answer.
+        """The content of the page: the question at a position, or the first without an answer.
 
         Everything in it may be seen by an annotator.
         """
@@ -91,7 +91,7 @@ class Study:
         }
 
     def to_choice(self, key: str, swapped: bool) -> str | None:
-        """What a key says of a and b (or the rating), None for a key that says nothing."""
+        """The stored answer of a key; None for a key that means nothing."""
         if self.kind == "rate":
             return "none" if key == UNSURE else key if key in words.CHOICES["rate"] else None
         first, second = ("b", "a") if swapped else ("a", "b")
@@ -103,7 +103,7 @@ class Study:
         return next(key for key in keys if self.to_choice(key, swapped) == choice)
 
     def _shown(self, asked: Asked) -> list[str]:
-        """Addresses of a question's pictures, in the order in which they stand."""
+        """Addresses of a question's pictures, in the order in which they are shown."""
         row = self.questions[asked.question_id]
         names = [row["a_picture"], row["b_picture"]]
         if asked.swapped and names[1] is not None:

@@ -1,4 +1,4 @@
-"""What people read, by the kind of question. Nothing here may name a model."""
+"""The text of the pages, by the kind of question. Nothing here may name a model."""
 
 ASK = {
     "grid": "Which group of pictures is more consistent?",
@@ -33,6 +33,6 @@ CHOICES = {
     "pair": ("1", "2"),
     "rate": ("1", "2", "3", "4", "5"),
 }
-"""Keys that answer; 0 always says that one cannot tell."""
+"""Keys that answer; 0 is always “I cannot tell”."""
 
 SIDES = {"grid": "Group", "pair": "Picture", "rate": "Picture"}

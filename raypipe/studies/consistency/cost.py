@@ -26,7 +26,7 @@ Missing = Mapping[str, tuple[int, int]]
 
 @dataclass
 class Estimate:
-    """What a run would take on one kind of device."""
+    """The time of a run on one kind of device."""
 
     device: str
     held_s: Counter[str] = field(default_factory=Counter)
@@ -34,12 +34,12 @@ class Estimate:
     wall_s: float = 0.0
     """Seconds of the slowest step with every pool at its largest, since the steps overlap."""
     unknown: list[str] = field(default_factory=list)
-    """What there is no rate for."""
+    """Settings without a rate."""
     notes: list[str] = field(default_factory=list)
 
 
 def missing(run: Run, config: Consistency, new: pa.Table) -> Missing:
-    """What a run lacks, planned before or new (schema.PLANNED); whole batches, as a resume does."""
+    """The missing work of a run, planned before or new (schema.PLANNED), in whole batches."""
     folders = ("images", "embeddings")
     there = {f"{folder}/{name}" for folder in folders for name in run.folder.names(folder)}
     counts = new["model"].value_counts().to_pylist()
@@ -54,10 +54,10 @@ def missing(run: Run, config: Consistency, new: pa.Table) -> Missing:
     return {model: (made[model], n) for model, n in embedded.items()}
 
 
-def estimate(config: Consistency, rates: Rates, lacks: Missing, device: str) -> Estimate:
-    """What the missing work takes on this kind of device."""
+def estimate(config: Consistency, rates: Rates, left: Missing, device: str) -> Estimate:
+    """The time of the missing work on this kind of device."""
     todo: Counter[Setting] = Counter()
-    for model, (n_made, n_embedded) in lacks.items():
+    for model, (n_made, n_embedded) in left.items():
         make, *embed = settings_of(config, model, device)
         counts = [n_made, *[n_embedded] * len(embed)]
         for setting, n in zip([make, *embed], counts, strict=True):
@@ -88,8 +88,8 @@ def seconds(rows: Sequence[Rate], steps: int | None) -> tuple[float, float]:
     """(seconds a picture, seconds of loading) at `steps`, from rows that differ in their steps.
 
     As measured at these steps; else on the line through the rows, or, from a single one, in
-    proportion to the steps. Of loading the longest, since a model that is not its actor's first
-    finds the libraries loaded.
+    proportion to the steps. Loading is the longest one measured, since a model that is
+    not its actor's first finds the libraries loaded.
     """
     loading = max(row.loading for row in rows)
     for row in rows:
@@ -103,12 +103,12 @@ def seconds(rows: Sequence[Rate], steps: int | None) -> tuple[float, float]:
     return max(float(fixed + slope * steps), 0.0), loading
 
 
-def describe(config: Consistency, rates: Rates, lacks: Missing) -> str:
+def describe(config: Consistency, rates: Rates, left: Missing) -> str:
     """Device-hours, time and dollars, for --dry-run, on each kind of device that has the rates."""
     devices = ["cpu"]
     if config.pools.generate.gpus_per_actor or config.pools.embed.gpus_per_actor:
         devices = sorted({rate.device for rate in rates.rates} - {"cpu"}) or ["a GPU"]
-    found = [estimate(config, rates, lacks, device) for device in devices]
+    found = [estimate(config, rates, left, device) for device in devices]
     known = [_in_words(config, rates, one) for one in found if not one.unknown]
     if known:
         return "\n".join(known)

@@ -66,7 +66,7 @@ class Embed:
 
 
 def stored_embeddings(config: Encoder, samples: pa.Table) -> pa.Table:
-    """What the embeddings file of a batch holds: the usable pictures."""
+    """The embeddings file of a batch: its usable pictures."""
     embedding, clip_score = columns(config)
     kept = samples.filter(pc.is_valid(samples[embedding]))
     vectors = kept[embedding].combine_chunks()

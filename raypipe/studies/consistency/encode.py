@@ -27,7 +27,7 @@ TEXTS = pa.schema(
         pa.field("prompt_sent", pa.string(), nullable=False),
     ]
 )
-"""What the stage works on: a row for each text of a model; `sample_id` is the text's."""
+"""The stage's input: a row for each text of a model; `sample_id` is the text's."""
 
 
 class Encode:
@@ -59,7 +59,7 @@ class Encode:
         return pa.table({"truncated": cut_off})
 
     def _hold(self, name: str) -> "TextEncoder":
-        """The text encoder of this model, in place of the one before."""
+        """The text encoder of this model; replaces the one before."""
         from raypipe.models.diffusion.text import TextEncoder
         from raypipe.weights.node import model_on_node
 

@@ -1,4 +1,4 @@
-"""What a run hands to `build_results` besides the scores, and how it stands in results.json."""
+"""The evidence that `build_results` takes besides the scores, and its records in results.json."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -18,7 +18,7 @@ class Missing:
     """A piece of evidence that could not be computed."""
 
     reason: str
-    """One plain sentence; it stands in results.json beside the nulls."""
+    """One plain sentence, stored in results.json beside the nulls."""
 
 
 NOT_COMPUTED = Missing("not computed")

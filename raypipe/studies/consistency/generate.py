@@ -55,8 +55,8 @@ class Generate:
             generator = self._hold(name)
             made = generator(prompts, seeds, texts)
             if cut_off is None:
-                told = {prompt: generator.truncated(prompt) for prompt in set(prompts)}
-                cut_off = [told[prompt] for prompt in prompts]
+                is_cut = {prompt: generator.truncated(prompt) for prompt in set(prompts)}
+                cut_off = [is_cut[prompt] for prompt in prompts]
         storage = self._config.storage
         encoded = list(self._encoders.map(lambda p: encode(p, storage), made.images_BHWC))
         encoded = [
@@ -66,7 +66,7 @@ class Generate:
         return image_columns(encoded, cut_off, generator.device_kind)
 
     def _hold(self, name: str) -> "Generator":
-        """The generator of this model, in place of the one before."""
+        """The generator of this model; replaces the one before."""
         from raypipe.models.diffusion.generator import Generator
         from raypipe.weights.node import model_on_node
 

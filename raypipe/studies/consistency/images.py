@@ -1,4 +1,4 @@
-"""Pictures to bytes and back, and what makes one unusable."""
+"""The columns of stored pictures."""
 
 import pyarrow as pa
 
@@ -28,5 +28,5 @@ def image_columns(encoded: list[Encoded], truncated: list[bool], device: str | N
 
 
 def stored_images(samples: pa.Table) -> pa.Table:
-    """What the images file of a batch holds."""
+    """The images file of a batch."""
     return samples.select(schema.IMAGES.names).cast(schema.IMAGES)

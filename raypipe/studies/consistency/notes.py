@@ -1,4 +1,4 @@
-"""What a reader of the results has to know before trusting them, in plain sentences."""
+"""Notes on the limits of the results, in plain sentences."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,14 +18,14 @@ def notes(
 
 
 def _about_samples(results: Mapping[str, Any], truncated: Mapping[str, int]) -> list[str]:
-    said = []
+    found = []
     bad = sum(results["quarantined"].values())
     if bad:
         reasons = ", ".join(f"{reason}: {n:,}" for reason, n in results["quarantined"].items())
-        said.append(f"{bad:,} {_s('sample', bad)} quarantined and not scored ({reasons}).")
+        found.append(f"{bad:,} {_s('sample', bad)} quarantined and not scored ({reasons}).")
     for model, n in sorted(truncated.items()):
         if n:
-            said.append(
+            found.append(
                 f"{model}: {n:,} {_s('image', n)} from prompts longer than a text encoder reads; "
                 "the end of those prompts had no influence."
             )
@@ -33,44 +33,44 @@ def _about_samples(results: Mapping[str, Any], truncated: Mapping[str, int]) -> 
         n = model["prompts_without_score"]
         if n:
             few = "fewer than two usable images"
-            said.append(f"{model['name']}: {n:,} {_s('prompt', n)} without a score ({few}).")
-    return said
+            found.append(f"{model['name']}: {n:,} {_s('prompt', n)} without a score ({few}).")
+    return found
 
 
 def _about_comparisons(
     results: Mapping[str, Any], devices: Mapping[str, Sequence[str]]
 ) -> list[str]:
-    said = []
+    found = []
     for comparison in results["comparisons"]:
         a, b, n = comparison["a"], comparison["b"], comparison["left_out_prompts"]
         if n:
-            said.append(
+            found.append(
                 f"{a} against {b}: {n:,} {_s('prompt', n)} left out, because fewer than two seeds "
                 "gave a usable image in both models."
             )
         kinds = sorted({*devices.get(a, ()), *devices.get(b, ())})
         if len(kinds) > 1:
-            said.append(
+            found.append(
                 f"{a} against {b}: images come from more than one kind of device "
                 f"({', '.join(kinds)}); equal seeds give slightly different images on each."
             )
     if len(results["comparisons"]) > 1:
         n = len(results["comparisons"])
-        said.append(f"p-values are adjusted for {n} comparisons by Holm's method.")
-    return said
+        found.append(f"p-values are adjusted for {n} comparisons by Holm's method.")
+    return found
 
 
 def _about_few_images(results: Mapping[str, Any]) -> list[str]:
-    said = []
+    found = []
     for model in results["models"]:
         fewest = model["images_per_prompt"]["min"]
         if fewest == 2:
             rule = "a score from two images has no standard error"
-            said.append(f"{model['name']}: some prompts have only two images; {rule}.")
+            found.append(f"{model['name']}: some prompts have only two images; {rule}.")
         elif fewest is not None and fewest < 6:
             rule = "the jackknife standard error of such a score is biased upward"
-            said.append(f"{model['name']}: some prompts have only {fewest} images; {rule}.")
-    return said
+            found.append(f"{model['name']}: some prompts have only {fewest} images; {rule}.")
+    return found
 
 
 def _s(noun: str, n: int) -> str:

@@ -34,8 +34,8 @@ def render(
 ) -> str:
     """Render the report of a consistency run as one self-contained HTML page.
 
-    results: what build_results made. scores: raypipe.storage.schema.SCORES. manifest: the
-    content of manifest.json; `config`, `models`, `packages`, `counts` and whatever else is there is
+    results: from build_results. scores: raypipe.storage.schema.SCORES. manifest: the
+    content of manifest.json; `config`, `models`, `packages`, `counts` and all other keys are
     shown.
     thumbnails: called for at most `max_prompts` prompts, once per model. quarantined: rows of
     raypipe.storage.schema.IMAGES (the image itself may be left out), of which the first are listed.
@@ -47,7 +47,7 @@ def render(
     values = {
         "results": results,
         "names": [model["name"] for model in results["models"]],
-        "level": f"{100 * (1 - results['alpha']):.4g} %",
+        "level": words.confidence(results["alpha"]),
         "settings": settings(results, manifest),
         "comparisons": _comparisons(results, Markup),
         "figures": {name: Markup(svg) for name, svg in _figures(results, main).items()},
@@ -84,7 +84,7 @@ def _comparisons(results: Mapping[str, Any], markup: Any) -> list[dict[str, Any]
     """Each comparison with its sentence, its place on the shared axis, its figure and its rows."""
     models = {model["name"]: (index, model) for index, model in enumerate(results["models"])}
     axis = _axis(results["comparisons"])
-    told = []
+    entries = []
     for index, item in enumerate(results["comparisons"]):
         (index_a, a), (index_b, b) = models[item["a"]], models[item["b"]]
         mean = item["mean_difference"]
@@ -95,7 +95,7 @@ def _comparisons(results: Mapping[str, Any], markup: Any) -> list[dict[str, Any]
             figure = figures.paired_differences(
                 item["sorted_differences"], interval, pair, colours, str(index)
             )
-        told.append(
+        entries.append(
             {
                 "item": item,
                 "sentence": _unbroken(words.verdict_sentence(item, results["alpha"])),
@@ -108,7 +108,7 @@ def _comparisons(results: Mapping[str, Any], markup: Any) -> list[dict[str, Any]
                 "rows": rows(item),
             }
         )
-    return told
+    return entries
 
 
 def _unbroken(sentence: str) -> str:
@@ -117,7 +117,7 @@ def _unbroken(sentence: str) -> str:
 
 
 def _axis(comparisons: list[dict[str, Any]]) -> tuple[float, float]:
-    """Range of differences around zero that holds every interval, with some air."""
+    """Range of differences around zero that holds every interval, with some margin."""
     values = [value for item in comparisons for value in item["mean_difference"].values()]
     reach = 1.08 * max((abs(v) for v in values if isinstance(v, float)), default=0.0) or 1.0
     return -reach, reach
@@ -144,7 +144,7 @@ def _provenance(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def settings(results: Mapping[str, Any], manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The settings that a reader asks for first; those that the manifest lacks are left out."""
+    """The main settings; those that the manifest does not have are left out."""
     config = manifest.get("config") or {}
     models = [_model(model) for model in config.get("models") or []]
     rows = [

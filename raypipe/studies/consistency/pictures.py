@@ -1,4 +1,4 @@
-"""The pictures on the page: which prompts are shown, and how small the pictures are made."""
+"""The pictures on the page: which prompts are shown, and their thumbnails."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -112,7 +112,7 @@ def _difference(
     prompt_id: str,
     score_of: Mapping[tuple[str, str], Mapping[str, Any]],
 ) -> float | None:
-    """For a prompt that results.json does not name: from the scores of the models alone."""
+    """For a prompt that results.json does not list: from the models' own scores."""
     sides = [score_of.get((comparison[side], prompt_id), {}).get("scs") for side in ("a", "b")]
     return None if sides[0] is None or sides[1] is None else sides[0] - sides[1]
 
@@ -130,7 +130,7 @@ def _picture(thumbnail: Thumbnail, row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def thumbnails(run: Run, config: Consistency, samples: pa.Table) -> Thumbnails:
-    """Reads the pictures of one prompt and model back from the run, small."""
+    """A function that reads thumbnails of one prompt and model from the run."""
 
     @lru_cache(maxsize=8)
     def batch(batch_id: str) -> dict[str, dict[str, Any]]:
@@ -141,8 +141,8 @@ def thumbnails(run: Run, config: Consistency, samples: pa.Table) -> Thumbnails:
         return {row["sample_id"]: row for row in table.to_pylist()}
 
     def read(model: str, prompt_id: str) -> list[Thumbnail]:
-        asked = (pads.field("model") == model) & (pads.field("prompt_id") == prompt_id)
-        rows = samples.filter(asked).select(["batch_id", "sample_id"]).to_pylist()
+        mine = (pads.field("model") == model) & (pads.field("prompt_id") == prompt_id)
+        rows = samples.filter(mine).select(["batch_id", "sample_id"]).to_pylist()
         found = [batch(row["batch_id"])[row["sample_id"]] for row in rows]
         size = config.report.thumbnail
         return [

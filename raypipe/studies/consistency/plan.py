@@ -1,4 +1,4 @@
-"""What a run consists of: every sample with its id, decided on the driver before anything runs."""
+"""The plan of a run: every sample with its id, decided on the driver before anything runs."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -28,10 +28,10 @@ class Plan:
     identities: dict[str, Any]
     """Per model name, all that determines its pictures."""
     encoders: dict[str, Any]
-    """Per encoder name, which weights it has."""
+    """Per encoder name, the identity of its weights."""
     warnings: tuple[str, ...]
     pictures: dict[str, tuple[dict[str, str], list[existing.Picture]]]
-    """Per model whose pictures exist: the text that stands for each prompt, and the pictures."""
+    """Per model whose pictures exist: the text that matches each prompt, and the pictures."""
 
     @property
     def n_samples(self) -> int:
@@ -47,7 +47,7 @@ class Plan:
 
 
 def make_plan(config: Consistency) -> Plan:
-    """Resolve a config. Everything that files and headers can tell is checked here."""
+    """Resolve a config. Everything that files and headers show is checked here."""
     pictures = existing.list_pictures(config.images) if config.images else []
     found_models = list(dict.fromkeys(picture.model for picture in pictures))
     models = config.models or tuple(_found_model(name) for name in found_models)
@@ -82,7 +82,7 @@ def batches(samples: pa.Table, config: Consistency, part: int) -> pa.Table:
     """Give each sample its batch (schema.SAMPLES).
 
     Neighbours share a batch, of one model and one kind of source, so that the seeds of a prompt
-    stay together. `part` tells the extensions of a run apart.
+    stay together. `part` numbers the extensions of a run.
     """
     names = samples["model"].combine_chunks().dictionary_encode()
     generates = {model.name: bool(model.id) for model in config.models}
@@ -103,7 +103,7 @@ def batches(samples: pa.Table, config: Consistency, part: int) -> pa.Table:
 
 
 def _found_model(name: str) -> Model:
-    """A model that only its pictures tell of."""
+    """A model that is known from its pictures alone."""
     try:
         return Model(name=name)
     except ValueError:
@@ -146,7 +146,7 @@ def _prompts(
     first_in: dict[str, str] = {}
     for picture in pictures:
         text = picture.prompt.removesuffix(suffixes[picture.model])
-        # another model's spelling of a prompt is no other prompt: see existing.match_prompts
+        # another model's spelling of a prompt is the same prompt: see existing.match_prompts
         if first_in.setdefault(existing.letters(text) or text, picture.model) == picture.model:
             prompts[text] = None
     return list(prompts), []
@@ -190,7 +190,7 @@ def _generated(plan: Plan, model: Model) -> pa.Table:
 def _match(
     model: Model, prompts: list[str], pictures: list[existing.Picture], warnings: list[str]
 ) -> dict[str, str]:
-    """The found text that stands for each prompt. UserError for a prompt without pictures."""
+    """The found text that matches each prompt. UserError for a prompt without pictures."""
     texts = existing.match_prompts(prompts, model.prompt_suffix, {p.prompt for p in pictures})
     absent = [prompt for prompt in prompts if prompt not in texts]
     if absent:
@@ -205,7 +205,7 @@ def _match(
 
 
 def _found(plan: Plan, model: Model) -> pa.Table:
-    """Samples whose pictures exist; one that lacks for some prompt has an empty source."""
+    """Samples whose pictures exist; a missing picture has an empty source."""
     texts, pictures = plan.pictures[model.name]
     at = {(picture.prompt, picture.seed): picture for picture in pictures}
     rows = []
@@ -233,7 +233,7 @@ def _comparisons(config: Consistency, names: list[str]) -> tuple[tuple[str, str]
         return tuple((a, b) for i, a in enumerate(names) for b in names[i + 1 :])
     unknown = {name for pair in config.comparisons for name in pair} - set(names)
     if unknown:
-        raise UserError(f"comparisons name models that are not there: {sorted(unknown)}")
+        raise UserError(f"comparisons name unknown models: {sorted(unknown)}")
     return config.comparisons
 
 

@@ -2,8 +2,8 @@
 
     python -m raypipe rates RUN >> configs/rates.yaml
 
-adds what a finished run of jobs/consistency.py tells. Seconds are those for which a batch held its
-actor's device; preprocessing, encoding, decoding and files are done beside it.
+adds the rates of a finished run of jobs/consistency.py. Seconds are those for which a batch held
+its actor's device; preprocessing, encoding, decoding and files overlap with it.
 """
 
 import math
@@ -34,13 +34,13 @@ its loading, does not count."""
 
 
 class Setting(Strict):
-    """What a rate holds for; two that differ in anything but `steps` say nothing of each other."""
+    """What a rate holds for; only settings that differ in `steps` alone are comparable."""
 
     step: Literal["generate", "embed"]
     model: str
     """The model's id in the config, or the encoder's name."""
     device: str
-    """What torch calls the GPU, or cpu."""
+    """torch's name of the GPU, or cpu."""
     threads: int | None = None
     """Of a CPU."""
     batch: int = Field(ge=1)
@@ -90,14 +90,16 @@ def read_rates(config: Consistency) -> Rates:
 
 
 def measure(run: Run) -> list[Rate]:
-    """The rates of a finished run. UserError where it does not say enough."""
+    """The rates of a finished run. UserError where it has too few batches or no times."""
     manifest = run.manifest()
     if manifest is None or manifest.get("job") != "consistency":
         raise UserError(f"rates need a finished run of jobs/consistency.py, got {run.uri}")
     config = Consistency.model_validate(manifest["config"])
     batches = list(planned_batches(run))
-    told = {file: _told(run, file) for _, id_, _ in batches for file in files_of(config, id_)}
-    kinds = {device for _, device in told.values() if device} - {"cpu"}
+    timed_of = {
+        file: _device_time(run, file) for _, id_, _ in batches for file in files_of(config, id_)
+    }
+    kinds = {device for _, device in timed_of.values() if device} - {"cpu"}
     has_gpus = config.pools.generate.gpus_per_actor or config.pools.embed.gpus_per_actor
     if len(kinds) != bool(has_gpus):
         raise UserError(
@@ -110,11 +112,11 @@ def measure(run: Run) -> list[Rate]:
         settings = settings_of(config, model, kind)
         for setting, file in zip(settings, files_of(config, batch_id), strict=True):
             if setting:
-                found[setting].append((n, told[file][0]))
+                found[setting].append((n, timed_of[file][0]))
     return [_rate(setting, timed) for setting, timed in found.items()]
 
 
-def _told(run: Run, file: str) -> tuple[float, str | None]:
+def _device_time(run: Run, file: str) -> tuple[float, str | None]:
     """Seconds that a batch held its device, and, for pictures, which kind it was."""
     parquet = pq.ParquetFile(run.folder.open(file))
     held = float((parquet.schema_arrow.metadata or {}).get(SECONDS, 0))

@@ -1,4 +1,4 @@
-"""Stages: pictures that exist, from somewhere else or from an earlier part of this run."""
+"""Stages that read pictures: from a data set, or from an earlier session of this run."""
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,7 +12,7 @@ from raypipe.studies.consistency.images import image_columns
 
 
 class ReadImages:
-    """Brings pictures of a folder, Parquet or a data set into the run, bytes as they are."""
+    """Copies pictures of a folder, Parquet or a data set into the run, bytes unchanged."""
 
     reads = ("source",)
     drops = ("prompt_sent", "source", "width", "height", "device")

@@ -1,4 +1,4 @@
-"""The consistency study between its recipe (jobs/consistency.py) and its parts."""
+"""results.json, scores.parquet and the manifest of the consistency job, from its scores."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -56,8 +56,8 @@ def build_results(
 ) -> dict[str, Any]:
     """Turn scores and evidence into the content of results.json.
 
-    scores: raypipe.storage.schema.SCORES, rows in any order. encoder: the one that the verdicts
-    stand on; other encoders in `scores` only give their rank agreement with it. models: names, in
+    scores: raypipe.storage.schema.SCORES, rows in any order. encoder: the one of the
+    verdicts; other encoders in `scores` only give their rank agreement with it. models: names, in
     the order of the report. pairs: one per comparison; Holm's correction runs over all of them.
     convergence, a_a: by model. quarantined: samples by reason. truncated: by model, samples whose
     prompt was longer than a text encoder reads. devices: by model, the kinds that made its images.
@@ -96,14 +96,14 @@ def _model(scores: pa.Table, name: str, **description: Any) -> dict[str, Any]:
         "prompts_without_score": own.num_rows - scored.num_rows,
     }
     if scored.num_rows:
-        told = asdict(describe(scored["scs"].to_numpy(), **description))
-        told.pop("n")
+        summary = asdict(describe(scored["scs"].to_numpy(), **description))
+        summary.pop("n")
     else:
         reason = "no prompt has two usable images"
         empty = ("mean", "median", "sd", "min", "max")
-        told = dict.fromkeys(empty) | {"reasons": dict.fromkeys(empty, reason)}
-        told["mean_interval"] = estimate_record(Missing(reason))
-    record |= told
+        summary = dict.fromkeys(empty) | {"reasons": dict.fromkeys(empty, reason)}
+        summary["mean_interval"] = estimate_record(Missing(reason))
+    record |= summary
     record["clip_score"] = float(clip.mean()) if len(clip) else None
     if not len(clip):
         record["reasons"]["clip_score"] = "the encoder reads no text, or there are no images"
@@ -218,7 +218,7 @@ PACKAGES = ("ray", "torch", "diffusers", "transformers", "open_clip_torch", "num
 def evaluate(
     run: Run, config: Consistency, plan: Plan, samples: pa.Table, known: Survey
 ) -> tuple[dict[str, Any], pa.Table]:
-    """Scores of every model under every encoder, and what they say: (results, scores)."""
+    """(results, scores): the content of results.json, and every model's scores by encoder."""
     names = [model.name for model in plan.models]
     rows: list[dict[str, object]] = []
     main: dict[str, ModelScores] = {}
@@ -252,7 +252,7 @@ def manifest(config: Consistency, plan: Plan, known: Survey, samples: pa.Table) 
     """Where the numbers come from."""
     quarantined = sum(known.quarantined.values())
     return {
-        **provenance("consistency", config, PACKAGES),
+        **provenance("consistency", PACKAGES),
         "models": [
             {"name": m.name, "id": m.id, "revision": m.revision, **plan.identities[m.name]}
             for m in plan.models

@@ -1,4 +1,4 @@
-"""The run directory of the consistency job: what of it is there, and what may be added."""
+"""The run directory of the consistency job, and the rules for extending it."""
 
 from typing import Any
 
@@ -35,8 +35,8 @@ class Run(RunDirectory):
     def new_samples(self, wanted: pa.Table) -> pa.Table:
         """Those of the wanted samples (schema.PLANNED) that were not planned before.
 
-        UserError if the run holds a sample that is no longer wanted: the config asks for less than
-        there is, or the weights behind a name have changed.
+        UserError if the run holds a sample that is no longer wanted: the config asks for fewer, or
+        the weights behind a name have changed.
         """
         # two models may send the same text to the same weights, and share the sample's id
         planned, new, dropped = self.compare(wanted, ("model", "sample_id"))
@@ -45,12 +45,12 @@ class Run(RunDirectory):
         return new
 
     def finish(self, manifest: dict[str, Any]) -> None:
-        """Encoded texts have served their purpose: one of PixArt's is as large as its picture."""
+        """Also deletes the encoded texts: one of PixArt's is as large as its picture."""
         self.folder.delete_folder("texts")
         super().finish(manifest)
 
     def _why_dropped(self, planned: pa.Table, wanted: pa.Table, dropped: pa.Table) -> str:
-        """One clear reason why planned samples are wanted no more."""
+        """The reason why planned samples are no longer wanted."""
         for column, what in (("model", "models"), ("prompt", "prompts"), ("seed", "seeds")):
             gone = set(planned[column].unique().to_pylist())
             gone -= set(wanted[column].unique().to_pylist())

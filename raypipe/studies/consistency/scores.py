@@ -28,7 +28,7 @@ MAX_PAIR_SCORES = 2 * 10**7
 
 @dataclass(frozen=True)
 class Survey:
-    """What became of every planned sample."""
+    """The outcome of every planned sample."""
 
     left_out: frozenset[tuple[str, int]]
     """(prompt_id, seed) that failed in some model, and is left out in all."""
@@ -41,7 +41,7 @@ class Survey:
     devices: dict[str, list[str]]
     """Kinds of device that made a model's pictures."""
     device_seconds: float
-    """For which making or reading the pictures held devices, loading included, in all sessions."""
+    """Seconds that making or reading the pictures held devices, with loading, in all sessions."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class ModelScores:
 
 
 def survey(run: Run, samples: pa.Table) -> Survey:
-    """Look at every stored image's status; the images must be exactly the planned samples."""
+    """Read every stored image's status; the images must be exactly the planned samples."""
     columns = [name for name in schema.IMAGES.names if name != "image"]
     names = (f"images/{name}" for name in run.folder.names("images"))
     ids: list[pa.Array] = []

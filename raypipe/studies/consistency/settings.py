@@ -1,7 +1,7 @@
-"""The sections of a config, shared by the jobs, and the consistency job's own.
+"""The config of the consistency job.
 
-Everything that changes a picture or a number has its key here; resources are keys too, and are
-never detected. See `raypipe.config.strict` for how files and overrides become one of these.
+Everything that changes a picture or a number has a key; resources are keys too, and are never
+detected. `raypipe.config.strict` reads files and overrides.
 """
 
 from typing import Annotated, Any, Self
@@ -67,12 +67,12 @@ class Consistency(JobConfig):
     pools: Pools = Pools()
     report: Report = Report()
     rates: ListPath = Field("configs/rates.yaml", validate_default=True)
-    """Measured rates (raypipe/rates.py), from which --dry-run says what a run will cost."""
+    """Measured rates (`raypipe rates RUN`), from which --dry-run estimates the cost of a run."""
 
     @model_validator(mode="before")
     @classmethod
     def _samplers_from_zoo(cls, value: Any) -> Any:
-        """What a zoo model is sampled with goes below what the run's `sampler` sets."""
+        """The run's `sampler` wins over a zoo model's own."""
         if not isinstance(value, dict) or not isinstance(value.get("models"), list | tuple):
             return value
         set_by_run = keys_set(value.get("sampler"))

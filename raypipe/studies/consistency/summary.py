@@ -1,19 +1,27 @@
-"""The last thing a run prints: who was scored, and which model is more consistent."""
+"""The summary that a run prints at its end: scores, comparisons and verdicts."""
 
 import textwrap
 from collections.abc import Sequence
 from typing import Any
 
-from raypipe.report.words import count, number, p_value, signed, verdict_sentence, verdict_short
+from raypipe.report.words import (
+    confidence,
+    count,
+    number,
+    p_value,
+    signed,
+    verdict_sentence,
+    verdict_short,
+)
 
 WIDTH = 100
 NAME = 24
-"""Longer names are cut in the tables; the verdicts below spell them out."""
+"""Longer names are cut in the tables; the verdicts below show them in full."""
 
 
 def summary(results: dict[str, Any]) -> str:
     """Render results.json as plain-text tables of at most 100 columns, ending in the verdicts."""
-    level = f"{100 * (1 - results['alpha']):.4g} %"
+    level = confidence(results["alpha"])
     head: Sequence[str] = (
         "model",
         "prompts",
@@ -66,7 +74,7 @@ def _interval(estimate: dict[str, Any], show: Any) -> str:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns of text; what looks like a number is aligned to the right."""
+    """Columns of text; columns of numbers are aligned to the right."""
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     right = [all(row[i][:1] in "0123456789+−–<" for row in rows) for i in range(len(head))]
     lines = [head, ["─" * width for width in widths], *rows]

@@ -1,4 +1,4 @@
-"""The rows of the tests table: what was asked, the answer, and what it means in one line."""
+"""The rows of the table of tests: name, result, and one line of explanation."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -34,7 +34,7 @@ def rows(comparison: Mapping[str, Any]) -> list[dict[str, Any]]:
         _estimate(
             "Hodges–Lehmann shift",
             comparison["hodges_lehmann"],
-            "The typical difference, untroubled by a few extreme prompts.",
+            "The typical difference, robust against a few extreme prompts.",
         ),
         {
             "name": "Rank-biserial correlation",

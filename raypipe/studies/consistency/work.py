@@ -1,4 +1,4 @@
-"""Makes whatever a run lacks: pictures, embeddings, or only embeddings of stored pictures."""
+"""Makes the missing parts of a run: pictures, embeddings, or embeddings of stored pictures."""
 
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,7 +20,7 @@ from raypipe.studies.consistency.settings import Consistency
 from raypipe.weights.identity import can_encode_apart
 
 WAYS = ("generate", "read", "load")
-"""How a batch gets its pictures: made, brought in, or read back from where the run keeps them."""
+"""How a batch gets its pictures: generated, copied in, or loaded from the run itself."""
 
 ENCODE = "encode"
 """The chain that comes before them: texts that are encoded apart."""
@@ -32,7 +32,7 @@ BATCHES_A_PART = 100
 
 @dataclass
 class Work:
-    """What a run lacks."""
+    """The missing work of a run."""
 
     parts: dict[str, list[Part]] = field(default_factory=dict)
     """Per way of getting pictures, the batches that still need it; `encode` comes first."""
@@ -43,10 +43,10 @@ class Work:
 
 
 def missing(run: Run, config: Consistency) -> Work:
-    """Whole batches that lack a file, by what they need. Half-made batches are made again.
+    """Whole batches with a missing file, by what they need. Half-made batches are made again.
 
-    A plain comparison of the plan with the files that are there: a file appears whole or not at
-    all, and its name says which batch it holds.
+    Compares the plan with the names of the files: a file appears whole or not at all, and is named
+    after its batch.
     """
     images = set(run.folder.names("images"))
     embeddings = {f"embeddings/{name}" for name in run.folder.names("embeddings")}
@@ -85,7 +85,7 @@ def models_apart(config: Consistency) -> frozenset[str]:
 
 
 def _texts(batch: pa.Table) -> dict[str, tuple[str, str]]:
-    """The texts of a batch, by id: which model is sent what."""
+    """The texts of a batch, by id: (model, text sent)."""
     name = batch["model"][0].as_py()
     return {text_id(name, sent): (name, sent) for sent in batch["prompt_sent"].unique().to_pylist()}
 
@@ -121,13 +121,13 @@ def steps(run: Run, config: Consistency, way: str) -> list[Step]:
     if way == ENCODE:
         assert config.pools.encode is not None
         make = partial(Encode, config, run.uri)
-        return [Step(ENCODE, make, config.pools.encode, run.uri, "", stored_images)]
+        return [Step(ENCODE, make, config.pools.encode, run.uri)]
     first = {
         "generate": partial(Generate, config, run.uri, models_apart(config)),
         "read": partial(ReadImages, config.images),
         "load": partial(LoadImages, run.uri),
     }[way]
-    file = "" if way == "load" else "images/{batch_id}.parquet"
+    file = None if way == "load" else "images/{batch_id}.parquet"
     key = "generate" if way == "generate" else "read"
     pool = getattr(config.pools, key)
     steps = [Step(way, first, pool, run.uri, file, stored_images, key)]

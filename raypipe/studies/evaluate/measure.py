@@ -107,7 +107,7 @@ def column(config: MetricSettings) -> str:
 
 
 def stored_scores(config: MetricSettings, samples: pa.Table) -> pa.Table:
-    """What the file of a metric and batch holds."""
+    """The file of a metric and batch."""
     rows = samples[column(config)].combine_chunks()
     wanted = schema.measured(config.reads)
     return pa.Table.from_struct_array(rows).select(wanted.names).cast(wanted)

@@ -9,7 +9,17 @@ import pyarrow.compute as pc
 from raypipe.inputs.runs import read_usable
 from raypipe.report.sheet import Section, Sheet, Strip, Table
 from raypipe.report.thumbnail import make_thumbnail
-from raypipe.report.words import UNDEFINED, count, ends, number, p_phrase, p_value, percent, signed
+from raypipe.report.words import (
+    UNDEFINED,
+    confidence,
+    count,
+    ends,
+    number,
+    p_phrase,
+    p_value,
+    percent,
+    signed,
+)
 from raypipe.studies.evaluate.read import source_of
 from raypipe.studies.evaluate.results import Outcome
 from raypipe.studies.evaluate.run import EvaluateRun
@@ -58,14 +68,14 @@ def extremes(run: EvaluateRun, config: Evaluate, outcome: Outcome) -> list[Strip
 
 def sheet(results: dict[str, Any], strips: Sequence[Strip]) -> Sheet:
     """The report."""
-    level = f"{100 * (1 - results['alpha']):.4g} %"
+    level = confidence(results["alpha"])
     sections = [Section("Scores", tables=[_scores(results, level)])]
     if results["comparisons"]:
         sections.append(
             Section(
                 "Changes",
-                f"Every model less {results['baseline']}, paired by prompt; p-values are corrected "
-                "for all rows of the table (Holm).",
+                f"Every model minus {results['baseline']}, paired by prompt; p-values are "
+                "corrected for all rows of the table (Holm).",
                 tables=[_changes(results, level)],
             )
         )
@@ -101,7 +111,7 @@ def summary(results: dict[str, Any]) -> str:
                 f"  {interval:<20} n = {model['n']:,}"
             )
     lines += [
-        f"{change['metric']:<{width}}  {change['variant']} less {change['baseline']}: "
+        f"{change['metric']:<{width}}  {change['variant']} minus {change['baseline']}: "
         f"{signed(change['mean_change'], 3)} ({p_phrase(change['p_adjusted'])})"
         for change in results["comparisons"]
     ]
@@ -117,12 +127,12 @@ def _sentences(results: dict[str, Any]) -> list[str]:
     ]
     if not changed:
         return [first]
-    told = [
+    found = [
         f"{c['variant']} {'raises' if c['mean_change'] > 0 else 'lowers'} {c['metric']} by "
         f"{number(abs(c['mean_change']), 3)} ({p_phrase(c['p_adjusted'])})"
         for c in clear
     ]
-    rest = f"Against {results['baseline']}: " + ("; ".join(told) or "no change is shown") + "."
+    rest = f"Against {results['baseline']}: " + ("; ".join(found) or "no change is shown") + "."
     return [first, rest]
 
 

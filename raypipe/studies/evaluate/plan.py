@@ -24,15 +24,15 @@ class Plan:
     pictures: pa.Table
     """Every picture (raypipe.inputs.runs.LISTED), those of the reference last."""
     models: tuple[str, ...]
-    """Models, or sides, in the order in which they were met."""
+    """Models, or sides, in order of appearance."""
     left_out: dict[str, int]
     """Pairs that are not scored, by reason."""
     weights: dict[str, Any]
-    """Per metric, which weights it has."""
+    """Per metric, the identity of its weights."""
 
 
 def make_plan(config: Evaluate) -> Plan:
-    """Resolve a config. Everything that files, headers and names can tell is checked here."""
+    """Resolve a config. Everything that files, headers and names show is checked here."""
     pictures = source_of(config)
     rows = list(pictures.rows())
     models = tuple(dict.fromkeys(row["model"] for row in rows))

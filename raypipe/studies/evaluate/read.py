@@ -1,4 +1,4 @@
-"""Stage: the pictures that metrics score, from wherever they are."""
+"""Stage: reads the pictures that metrics score, from any of the sources."""
 
 import pyarrow as pa
 
@@ -18,7 +18,7 @@ ADDED = pa.schema(
 
 
 class ReadPictures:
-    """Reads the pictures of a batch, bytes as they are; what cannot be used gets a reason."""
+    """Reads the pictures of a batch, bytes unchanged; unusable ones get a reason."""
 
     reads = ("source", "model", "is_reference")
     drops = ("source", "is_reference", "model", "prompt_id", "seed", "photo_id")
@@ -43,7 +43,7 @@ class ReadPictures:
 
 
 def source_of(config: Evaluate) -> Pictures:
-    """Where the pictures that are scored lie."""
+    """The source of the scored pictures."""
     if config.images is not None:
         return ExistingPictures(config.images)
     if config.run is not None:

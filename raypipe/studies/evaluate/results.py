@@ -1,4 +1,4 @@
-"""What jobs/evaluate.py has found: results.json and scores.parquet."""
+"""results.json, scores.parquet and the manifest of jobs/evaluate.py."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ OF_METRICS = pa.array([NO_PROMPT, NO_FACE, NOT_FINITE, ALONE])
 
 @dataclass(frozen=True)
 class Outcome:
-    """Everything that a run says."""
+    """The results of a run."""
 
     results: dict[str, Any]
     table: pa.Table
@@ -45,7 +45,7 @@ class Outcome:
 
 
 def evaluate(run: EvaluateRun, config: Evaluate, plan: Plan) -> Outcome:
-    """Gather what the stages have written, and what it says."""
+    """Gather the stored scores, and compute results.json."""
     pictures = run.samples()
     scored = pictures.filter(pc.invert(pictures["is_reference"]))
     records, seconds = [], 0.0
@@ -87,7 +87,7 @@ def manifest(config: Evaluate, plan: Plan, outcome: Outcome) -> dict[str, Any]:
     results = outcome.results
     unusable = sum(results["quarantined"].values())
     return {
-        **provenance("evaluate", config, PACKAGES),
+        **provenance("evaluate", PACKAGES),
         "metrics": [{"name": label, **found} for label, found in plan.weights.items()],
         "inputs": [source if isinstance(source, str) else source.model_dump(mode="json")],
         "counts": {
@@ -123,8 +123,8 @@ def _of_pictures(
     if not len(x_N):
         nothing = {"low": None, "high": None, "reason": "no picture has a score"}
         return {**record, "photos": 0, "mean": None, "sd": None, "interval": nothing}
-    photos = scored["photo_id"].filter(mine).filter(values.is_valid())
-    sums_K, counts_K = cluster_sums(x_N, photos.to_numpy())
+    clusters = scored["photo_id"].filter(mine).filter(values.is_valid())
+    sums_K, counts_K = cluster_sums(x_N, clusters.to_numpy())
     settings = config.statistics
     found = bootstrap_clusters(
         sums_K,
@@ -184,11 +184,11 @@ def _changes(config: Evaluate, plan: Plan, table: pa.Table) -> list[Change]:
             continue
         scores: dict[str, dict[tuple[str, str], float]] = {model: {} for model in plan.models}
         names = ("model", "photo_id", "prompt_id", "seed", metric.label)
-        for model, photo, prompt, seed, score in zip(
+        for model, cluster, prompt, seed, score in zip(
             *(table[n].to_pylist() for n in names), strict=True
         ):
             if score is not None:
-                scores[model][photo, f"{prompt}/{seed}"] = score
+                scores[model][cluster, f"{prompt}/{seed}"] = score
         changes += [
             paired_change(
                 scores[model],
@@ -207,7 +207,7 @@ def _changes(config: Evaluate, plan: Plan, table: pa.Table) -> list[Change]:
 
 
 def _own_reasons(reasons: pa.Array) -> pa.Array:
-    """Why pictures themselves could not be used: what every metric says alike."""
+    """Why pictures themselves could not be used: reasons that all metrics share."""
     of_metric = pc.is_in(reasons, OF_METRICS)
     return pc.if_else(of_metric, pa.scalar(None, pa.string()), reasons)
 
@@ -217,15 +217,15 @@ def _counts(reasons: list[str]) -> dict[str, int]:
 
 
 def _notes(records: list[dict[str, Any]]) -> list[str]:
-    """What a reader should see first."""
+    """Notes for the top of the page."""
     notes = []
     for record in records:
         for model in record["models"]:
             asked = model["n"] + sum(model["quarantined"].values())
             if asked and model["n"] < asked:
-                told = ", ".join(f"{n} {reason}" for reason, n in model["quarantined"].items())
+                counts = ", ".join(f"{n} {reason}" for reason, n in model["quarantined"].items())
                 notes.append(
                     f"{record['title']} ({record['name']}) has no score for {asked - model['n']} "
-                    f"of {asked} pictures of {model['model']}: {told}"
+                    f"of {asked} pictures of {model['model']}: {counts}"
                 )
     return notes

@@ -1,4 +1,4 @@
-"""The run directory of jobs/evaluate.py: what of it is there, and what may be added."""
+"""The run directory of jobs/evaluate.py, and the rules for extending it."""
 
 from typing import Any
 
@@ -57,11 +57,3 @@ class EvaluateRun(RunDirectory):
 
 def _label(metric: dict[str, Any]) -> str:
     return str(metric["name"] or metric["metric"])
-
-
-def _keys(pictures: pa.Table) -> pa.ChunkedArray:
-    """What tells pictures of a run apart: two models may have made the same picture."""
-    kind = pictures["is_reference"].cast(pa.string())
-    return pc.binary_join_element_wise(
-        kind, pictures["model"], pictures["image_id"], pictures["source"], "\n"
-    )

@@ -1,4 +1,4 @@
-"""The configs of jobs/evaluate.py and jobs/align.py; importing it loads nothing heavy."""
+"""The config of jobs/evaluate.py; importing it loads nothing heavy."""
 
 from typing import Annotated, Literal, Self
 
@@ -62,7 +62,7 @@ class Evaluate(JobConfig):
         return self
 
     def _check_reads(self) -> None:
-        """ValueError for a metric that lacks what it reads."""
+        """ValueError for a metric whose input is missing."""
         for metric in self.metrics:
             if metric.reads == "set" and self.reference is None:
                 raise ValueError(f"metric {metric.label} needs a reference set, got no reference")

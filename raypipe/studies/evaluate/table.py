@@ -28,7 +28,7 @@ PIECE = 2048
 
 @dataclass
 class Sets:
-    """What a metric of sets has kept: moments of each model's pictures and of the reference."""
+    """Features of a metric of sets: moments of each model's pictures and of the reference."""
 
     moments: dict[str, Moments] = field(default_factory=dict)
     features: dict[str, list[np.ndarray]] = field(default_factory=dict)
@@ -37,7 +37,7 @@ class Sets:
     _waiting: dict[str, list[np.ndarray]] = field(default_factory=dict)
 
     def add(self, model: str, feature: np.ndarray, keep: bool) -> None:
-        """Take a picture of a model in."""
+        """Add a picture of a model."""
         if keep:
             self.features.setdefault(model, []).append(feature)
         waiting = self._waiting.setdefault(model, [])
@@ -46,7 +46,7 @@ class Sets:
             self._merge(model)
 
     def finish(self) -> "Sets":
-        """Count in what waits for more."""
+        """Merge the last incomplete pieces."""
         for model in self._waiting:
             self._merge(model)
         return self
@@ -83,7 +83,7 @@ def read_scores(
 def read_sets(
     run: EvaluateRun, pictures: pa.Table, metric: MetricSettings, keep: bool
 ) -> tuple[Sets, pa.Array, float]:
-    """What a metric of sets has kept, the reasons of what it has not, and seconds of work."""
+    """Features of a metric of sets, reasons where there are none, and seconds of work."""
     sets, reasons, seconds = Sets(), [], 0.0
     for batch, table in _batches(run, pictures, metric, ["feature", "reason"]):
         reasons += table["reason"].to_pylist()

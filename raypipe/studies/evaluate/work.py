@@ -1,4 +1,4 @@
-"""Runs the metrics that a run's batches lack."""
+"""Runs the metrics that are missing in a run's batches."""
 
 from collections import defaultdict
 from functools import partial
@@ -15,8 +15,8 @@ from raypipe.studies.evaluate.settings import Evaluate
 READ = "read pictures"
 """The first step; the others are called by their metrics' names, in which there is no space."""
 
-Lacking = tuple[str, ...]
-"""Names of the metrics that a batch lacks, in the order of the config."""
+Missing = tuple[str, ...]
+"""Names of the metrics that a batch has no scores of, in the order of the config."""
 
 
 def wanted(config: Evaluate, is_reference: bool) -> list[MetricSettings]:
@@ -24,42 +24,40 @@ def wanted(config: Evaluate, is_reference: bool) -> list[MetricSettings]:
     return [metric for metric in config.metrics if not is_reference or metric.reads == "set"]
 
 
-def missing(run: RunDirectory, config: Evaluate) -> dict[Lacking, list[Part]]:
-    """The planned batches by which metrics they lack.
+def missing(run: RunDirectory, config: Evaluate) -> dict[Missing, list[Part]]:
+    """The planned batches by their missing metrics.
 
-    A plain comparison of names: a file appears whole or not at all, and its name says which metric
-    and batch it holds.
+    Compares file names: a file appears whole or not at all, and is named after its metric and
+    batch.
     """
     there = {f"scores/{name}" for name in run.folder.names("scores")}
-    parts: dict[Lacking, list[Part]] = {}
+    parts: dict[Missing, list[Part]] = {}
     for name, group, pictures in run.plan_groups(["batch_id", "is_reference"]):
-        found: dict[Lacking, dict[str, int]] = defaultdict(dict)
+        found: dict[Missing, dict[str, int]] = defaultdict(dict)
         for batch_id, batch in split_batches(pictures):
             metrics = wanted(config, batch["is_reference"][0].as_py())
-            lacking = tuple(m.label for m in metrics if file_name(m, batch_id) not in there)
-            if lacking:
-                found[lacking][batch_id] = len(batch)
-        for lacking, sizes in found.items():
+            absent = tuple(m.label for m in metrics if file_name(m, batch_id) not in there)
+            if absent:
+                found[absent][batch_id] = len(batch)
+        for absent, sizes in found.items():
             read = partial(plan_batches, run.uri, name, group, frozenset(sizes))
             part = Part(len(sizes), sum(sizes.values()), read)
-            parts.setdefault(lacking, []).append(part)
+            parts.setdefault(absent, []).append(part)
     return parts
 
 
 def measure(
-    run: RunDirectory, config: Evaluate, lacking: dict[Lacking, list[Part]], session: Session
+    run: RunDirectory, config: Evaluate, left: dict[Missing, list[Part]], session: Session
 ) -> None:
     """Score what is missing."""
-    chains = [(parts, steps(run, config, labels)) for labels, parts in lacking.items()]
+    chains = [(parts, steps(run, config, labels)) for labels, parts in left.items()]
     work_through(run.folder, chains, session)
 
 
-def steps(run: RunDirectory, config: Evaluate, lacking: Lacking) -> list[Step]:
+def steps(run: RunDirectory, config: Evaluate, labels: Missing) -> list[Step]:
     """The chain that scores pictures by the named metrics."""
-    chain = [
-        Step(READ, partial(ReadPictures, config), config.pools.read, run.uri, "", _nothing, "read")
-    ]
-    metrics = [metric for metric in config.metrics if metric.label in lacking]
+    chain = [Step(READ, partial(ReadPictures, config), config.pools.read, run.uri, key="read")]
+    metrics = [metric for metric in config.metrics if metric.label in labels]
     for metric in metrics:
         pool = config.pool_of(metric)
         chain.append(
@@ -74,8 +72,3 @@ def steps(run: RunDirectory, config: Evaluate, lacking: Lacking) -> list[Step]:
             )
         )
     return chain
-
-
-def _nothing(samples):
-    """Read pictures are not kept."""
-    return samples

@@ -9,7 +9,17 @@ import pyarrow.parquet as pq
 from raypipe.report import figures
 from raypipe.report.sheet import Section, Sheet, Strip, Table
 from raypipe.report.thumbnail import make_thumbnail
-from raypipe.report.words import UNDEFINED, count, ends, number, p_phrase, p_value, percent, signed
+from raypipe.report.words import (
+    UNDEFINED,
+    confidence,
+    count,
+    ends,
+    number,
+    p_phrase,
+    p_value,
+    percent,
+    signed,
+)
 from raypipe.storage.files import Folder
 from raypipe.studies.face_ablation.plan import BASE, Plan
 
@@ -46,7 +56,7 @@ def side_by_side(plan: Plan) -> list[Strip]:
     return [
         Strip(
             prompt,
-            [(make_thumbnail(made[name], SIDE), told) for name, told in names.items()],
+            [(make_thumbnail(made[name], SIDE), variant) for name, variant in names.items()],
             large=True,
         )
         for prompt, made in complete[:SHOWN]
@@ -55,7 +65,7 @@ def side_by_side(plan: Plan) -> list[Strip]:
 
 def sheet(results: dict[str, Any], strips: Sequence[Strip]) -> Sheet:
     """The report: what each variant changes, where faces are asked for and elsewhere."""
-    level = f"{100 * (1 - results['alpha']):.4g} %"
+    level = confidence(results["alpha"])
     sections = []
     for name, title in (("faces", "Faces"), ("general", "General ability")):
         rows = [c for c in results["comparisons"] if c["set"] == name]
@@ -64,7 +74,7 @@ def sheet(results: dict[str, Any], strips: Sequence[Strip]) -> Sheet:
             for metric in dict.fromkeys(row["metric"] for row in rows)
         ]
         lead = (
-            "Every variant, over all its trainings, less the base; paired by prompt. p-values are "
+            "Every variant, over all its trainings, minus the base; paired by prompt. p-values are "
             "corrected for all rows of both tables (Holm)."
         )
         tables = [_changes(rows, level)] + ([_kept(results)] if name == "general" else [])
@@ -74,7 +84,7 @@ def sheet(results: dict[str, Any], strips: Sequence[Strip]) -> Sheet:
         sections.append(Section("Side by side", "The same prompt and seed.", strips=strips))
     return Sheet(
         eyebrow="Ablation",
-        title="Which loss mends faces, and what does it cost?",
+        title="Which loss improves faces, and what does it cost?",
         sentences=_sentences(results),
         facts=[
             ("variants", ", ".join(results["variants"])),
@@ -88,23 +98,23 @@ def summary(results: dict[str, Any]) -> str:
     """The last lines that the job prints."""
     width = max(len(c["metric"]) for c in results["comparisons"])
     return "\n".join(
-        f"{c['set']:<8} {c['metric']:<{width}}  {c['variant']} less {c['baseline']}: "
+        f"{c['set']:<8} {c['metric']:<{width}}  {c['variant']} minus {c['baseline']}: "
         f"{signed(c['mean_change'], 3)}  {ends(c)} ({p_phrase(c['p_adjusted'])})"
         for c in results["comparisons"]
     )
 
 
 def _sentences(results: dict[str, Any]) -> list[str]:
-    told = []
+    found = []
     for c in results["comparisons"]:
         clear = c["p_adjusted"] is not None and c["p_adjusted"] < results["alpha"]
         if c["set"] == "faces" and c["baseline"] == BASE and clear:
             verb = "raises" if c["mean_change"] > 0 else "lowers"
-            told.append(
+            found.append(
                 f"{c['variant']} {verb} {c['metric']} by {number(abs(c['mean_change']), 3)}"
             )
     lost = [f"{k['variant']} ({k['metric']})" for k in results["kept"] if not k["kept"]]
-    faces = "On faces: " + ("; ".join(told) or "no change is shown") + "."
+    faces = "On faces: " + ("; ".join(found) or "no change is shown") + "."
     limit = f"{results['margin']:g} standard deviations"
     if not lost:
         return [faces, f"A loss of general ability beyond {limit} is excluded for every variant."]
@@ -121,7 +131,7 @@ def _figure(name: str, metric: str, rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _changes(rows: Sequence[dict[str, Any]], level: str) -> Table:
-    head = ["metric", "variant", "less", "change", f"{level} interval", "p", "wins", "prompts"]
+    head = ["metric", "variant", "minus", "change", f"{level} interval", "p", "wins", "prompts"]
     lines = [
         [
             c["metric"],

@@ -44,7 +44,7 @@ class Plan:
 
 
 def make_plan(config: FaceAblation, settings: Mapping[str, type[JobConfig]]) -> Plan:
-    """Resolve a config into those of its jobs; UserError for what one of them would refuse.
+    """Resolve a config into those of its jobs; UserError for a setting that one of them refuses.
 
     settings: of the jobs `face_lora`, `consistency` and `evaluate`.
     """

@@ -1,4 +1,4 @@
-"""The face ablation between its recipe (jobs/face_ablation.py) and its parts.
+"""results.json and the manifest of jobs/face_ablation.py.
 
 Several LoRAs of each variant, of different training seeds, and the base make the same pictures;
 each metric of them is paired by prompt. A prompt's change is the mean over pictures and trainings,
@@ -27,7 +27,7 @@ Scores = dict[str, dict[Picture, float]]
 
 
 def results(config: FaceAblation, plan: Plan) -> dict[str, Any]:
-    """What the finished runs say: results.json."""
+    """results.json, from the finished runs."""
     changes: list[tuple[str, Change]] = []
     kept: list[dict[str, Any]] = []
     by_seed: list[dict[str, Any]] = []
@@ -71,7 +71,7 @@ def _measured(plan: Plan, name: str) -> dict[str, tuple[Scores, bool]]:
     """Each metric's scores by model, and whether more is better."""
     evaluate = plan.scores[name]
     table = pq.read_table(Folder(evaluate.output).open("scores.parquet"))
-    told: dict[str, tuple[Scores, bool]] = {}
+    measured: dict[str, tuple[Scores, bool]] = {}
     for metric in evaluate.metrics:
         if metric.reads == "set":
             continue
@@ -80,8 +80,8 @@ def _measured(plan: Plan, name: str) -> dict[str, tuple[Scores, bool]]:
         for model, prompt, seed, score in zip(*(table[n].to_pylist() for n in names), strict=True):
             if score is not None:
                 scores.setdefault(model, {})[prompt, str(seed)] = score
-        told[metric.label] = scores, metric.higher_is_better
-    return told
+        measured[metric.label] = scores, metric.higher_is_better
+    return measured
 
 
 def _pooled(scores: Scores, models: Sequence[str]) -> dict[Picture, float]:
@@ -140,6 +140,6 @@ def manifest(config: FaceAblation, plan: Plan) -> dict[str, Any]:
     runs = [t.config.output for t in plan.trainings]
     runs += [tree.output for trees in (plan.pictures, plan.scores) for tree in trees.values()]
     return {
-        **provenance("face_ablation", config, PACKAGES),
+        **provenance("face_ablation", PACKAGES),
         "runs": runs,
     }

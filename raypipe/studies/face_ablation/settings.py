@@ -11,7 +11,7 @@ from raypipe.metrics.settings import Metric
 
 
 class Question(Strict):
-    """Prompts, and what their pictures are measured by."""
+    """Prompts, and the metrics of their pictures."""
 
     prompts: ListPath | tuple[str, ...]
     """File (.txt, .csv, .jsonl, .parquet) or list."""
@@ -21,7 +21,7 @@ class Question(Strict):
 
 
 class AblationPools(Strict):
-    """Resources of what is done to pictures; trainings have those of `train`."""
+    """Resources of making and scoring pictures; trainings have those of `train`."""
 
     generate: Pool = Pool()
     read: Pool = Pool(batch_size=32)
@@ -31,7 +31,7 @@ class AblationPools(Strict):
 
 
 class FaceAblation(JobConfig):
-    """jobs/face_ablation.py: which loss mends faces, and what does it cost elsewhere?"""
+    """jobs/face_ablation.py: which loss improves faces, and what does it cost elsewhere?"""
 
     lists = ("train",)
 

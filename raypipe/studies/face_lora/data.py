@@ -1,8 +1,7 @@
 """The training table of the face LoRA: latents, masks and encoded texts, indexed by row.
 
-Arrow files that any worker maps into memory and reads in any order. Arrays lie in them as
-half-precision bytes, with their shape beside them: rounding by 2⁻¹¹ of a value is far below what
-the VAE loses.
+Arrow files that any worker maps into memory and reads in any order. Arrays are stored as
+half-precision bytes with their shape: rounding by 2⁻¹¹ of a value is far below what the VAE loses.
 
 Shape letters: B rows, c h w latents.
 """

@@ -27,7 +27,7 @@ from raypipe.studies.face_lora.settings import FaceLora
 from raypipe.weights.node import model_on_node
 
 WRITTEN = "written"
-"""The column that says so: what was made lies in a file."""
+"""The column of the step's output; the arrays themselves are in a file."""
 
 
 class EncodeTexts:
@@ -40,7 +40,7 @@ class EncodeTexts:
         kind = _begin(config)
         self.device = Device()
         self._folder = Folder(uri)
-        # guided, so that the pipeline says what it takes for no text (for SDXL that is zeros)
+        # guided, so that the pipeline also encodes the empty text (for SDXL that is zeros)
         sampler = config.sampler_of_model.model_copy(
             update={"guidance": 2.0, "negative_prompt": None}
         )
@@ -58,7 +58,7 @@ class EncodeTexts:
         return _keep(self._folder, batch, pa.Table.from_pylist(rows))
 
     def _of(self, text: str) -> dict[str, torch.Tensor]:
-        """Tensors (1, ...) by the names that the pipeline has for them."""
+        """Tensors (1, ...) by the pipeline's names."""
         encoded = self._encoder.encode(text)
         sides = {name.startswith("negative_"): {} for name in encoded}
         for name, value in encoded.items():
@@ -173,9 +173,9 @@ def fit_mask(mask_HW: Mask, region: Region, size: int) -> Mask:
 
 
 def time_ids(region: Region, shape: tuple[int, int], size: int) -> list[float]:
-    """SDXL's six numbers: height and width before, top and left of the cut, size after.
+    """SDXL's six numbers: height and width before, top and left of the crop, size after.
 
-    As its authors define them, the cut is told in pixels of the resized picture.
+    As its authors define them, the crop is in pixels of the resized picture.
     """
     x0, y0, x1, y1 = region
     top, left = round(y0 * size / (y1 - y0)), round(x0 * size / (x1 - x0))

@@ -1,4 +1,4 @@
-"""TODO-DOC."""
+"""The page and the last lines of jobs/face_lora.py."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,8 +19,8 @@ def sheet(results: dict[str, Any], folder: Folder) -> Sheet:
         f"Trained with the loss {results['loss']} on {results['counts']['train']:,} pairs, the "
         f"held-out loss went from {number(held['base']['loss'], 4)} to "
         f"{number(held['lora']['loss'], 4)}.",
-        "It says how well the network does what it was trained to do; whether faces are better is "
-        "for jobs/evaluate.py to say.",
+        "It shows how well the network does what it was trained to do; whether faces are better "
+        "is measured by jobs/evaluate.py.",
     ]
     rows = [
         [words, number(held["base"][name], 5), number(held["lora"][name], 5)]

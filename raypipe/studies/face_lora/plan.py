@@ -29,7 +29,7 @@ KINDS = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
 ROLES = ("train", "validation", "general", "general_validation")
 """What a row is for; batch ids begin with it."""
 HELD_BACK = 10
-"""One in so many general prompts is for validation."""
+"""One in this many general prompts is for validation."""
 
 
 def text_id(text: str) -> str:
@@ -38,7 +38,7 @@ def text_id(text: str) -> str:
 
 
 def check_base(config: FaceLora) -> dict[str, Any]:
-    """All that determines what the base paints. UserError for what cannot be trained."""
+    """All that determines the base's pictures. UserError for what cannot be trained."""
     kind = pipeline_index(config.model)["_class_name"]
     if kind not in KINDS:
         raise UserError(
@@ -65,18 +65,18 @@ def check_inputs(config: FaceLora) -> None:
     check_pairs(config.pairs)
     mine = family(config.model)
     for uri in config.pairs:
-        painter = finished(uri, "face_pairs", "pairs").config.get("model")
-        if painter is None:
-            continue  # pictures that no model of ours has made
-        model = Model.model_validate(painter)
+        inpainter = finished(uri, "face_pairs", "pairs").config.get("model")
+        if inpainter is None:
+            continue  # pictures that no model of raypipe's has made
+        model = Model.model_validate(inpainter)
         try:
             theirs = family(model)
         except UserError:
-            continue  # what painted them is not to be had any more
+            continue  # the model that inpainted them is no longer available
         if theirs != mine:
             raise UserError(
-                f"the base must be of the family that painted the pairs, but {config.model.name} is"
-                f" {mine} and {uri} was painted by {model.id}, {theirs}"
+                "the base must be of the family that inpainted the pairs, but "
+                f"{config.model.name} is {mine} and {uri} was inpainted by {model.id}, {theirs}"
             )
     if config.keeps:
         assert config.general is not None
@@ -86,7 +86,7 @@ def check_inputs(config: FaceLora) -> None:
 def check_samples(config: FaceLora) -> None:
     """UserError for a prompt of `samples` that the base's text encoder would cut off.
 
-    A base in a bucket is not looked into: its files come to the workers only.
+    A base in a bucket is not checked: its files are only fetched to the workers.
     """
     model = config.model
     assert model.id is not None
@@ -125,10 +125,12 @@ def plan(config: FaceLora) -> tuple[pa.Table, pa.Table, dict[str, int]]:
             )
     for role in ROLES if config.keeps else ROLES[:2]:
         if not counts[role]:
-            told = ", ".join(f"{n:,} {name}" for name, n in sorted(counts.items())) or "none at all"
+            found = (
+                ", ".join(f"{n:,} {name}" for name, n in sorted(counts.items())) or "none at all"
+            )
             raise UserError(
                 f"there must be pictures of {config.size} pixels or more for {role}, got none; "
-                f"there are: {told}"
+                f"there are: {found}"
             )
     suffix = config.model.prompt_suffix
     texts |= {prompt + suffix: True for prompt in config.samples.prompts}
@@ -142,7 +144,7 @@ def plan(config: FaceLora) -> tuple[pa.Table, pa.Table, dict[str, int]]:
 
 
 def keep_plan(run: LoraRun, pictures: pa.Table, texts: pa.Table) -> None:
-    """Write what is to be encoded, once: from here on it is fixed which rows share a file.
+    """Write the plan of the encoding, once: from here on it is fixed which rows share a file.
 
     Raises UserError where the runs no longer hold what was planned.
     """
@@ -159,7 +161,7 @@ def keep_plan(run: LoraRun, pictures: pa.Table, texts: pa.Table) -> None:
 
 
 def check_encoded(uri: str, pictures: pa.Table, texts: pa.Table, base: dict[str, Any]) -> None:
-    """UserError unless all that is planned lies encoded in another run, by the same base."""
+    """UserError unless another run has encoded all that is planned, by the same base."""
     source = LoraRun(uri)
     there = set(source.folder.names("data"))
     for run, table in ((source, pictures), (TextPlan(uri), texts)):
@@ -169,11 +171,11 @@ def check_encoded(uri: str, pictures: pa.Table, texts: pa.Table, base: dict[str,
                 "encoded must name a run of jobs/face_lora.py with the same pairs, general "
                 f"pictures and texts, got {uri}"
             )
-        lacking = {f"{i}.arrow" for i in planned["batch_id"].to_pylist()} - there
-        if lacking:
+        missing = {f"{i}.arrow" for i in planned["batch_id"].to_pylist()} - there
+        if missing:
             raise UserError(
-                f"encoded must name a run whose pictures are all encoded, but {uri} lacks "
-                f"{len(lacking)} files of them"
+                f"encoded must name a run whose pictures are all encoded, but {uri} has "
+                f"{len(missing)} files missing"
             )
     source.check_model(base)
 
@@ -245,9 +247,9 @@ def _general(config: FaceLora, counts: Counter[str]) -> Found:
 def describe(config: FaceLora, counts: dict[str, int]) -> str:
     """What a run would do, for --dry-run."""
     training, adapter = config.training, config.adapter
-    told = ", ".join(f"{n:,} {name}" for name, n in sorted(counts.items()))
+    listed = ", ".join(f"{n:,} {name}" for name, n in sorted(counts.items()))
     return (
         f"would train a LoRA of rank {adapter.rank} on {', '.join(adapter.targets)} of "
         f"{config.model.id} for {training.steps:,} steps of {training.batch} pairs at "
-        f"{config.size}×{config.size}, {config.loss.name}\n  pictures: {told}"
+        f"{config.size}×{config.size}, {config.loss.name}\n  pictures: {listed}"
     )

@@ -1,4 +1,4 @@
-"""What a face LoRA's training has shown: results.json and the report."""
+"""results.json of jobs/face_lora.py."""
 
 import json
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ TERMS = {
     "keep": "change on general pictures",
 }
 RECENT = 50
-"""Steps at both ends of the training whose mean loss is told."""
+"""Steps at both ends of the training whose mean loss is reported."""
 
 
 def results(config: FaceLora, folder: Folder, counts: dict[str, int]) -> dict[str, Any]:
@@ -29,7 +29,7 @@ def results(config: FaceLora, folder: Folder, counts: dict[str, int]) -> dict[st
 
     `loss` is the weighted sum that was minimised. counts: rows by role, and what was left out.
     """
-    told = json.loads(folder.read(HELD) or b"")
+    losses_of = json.loads(folder.read(HELD) or b"")
     steps, validations = read_log(folder, STEPS), read_log(folder, VALIDATIONS)
     losses = [line["loss"] for line in steps]
     return {
@@ -37,16 +37,16 @@ def results(config: FaceLora, folder: Folder, counts: dict[str, int]) -> dict[st
         "counts": {role: counts[role] for role in ROLES if role in counts},
         "left_out": {name: n for name, n in counts.items() if name not in ROLES},
         "loss": config.loss.name,
-        "held_out": {side: _named(told[side]) for side in SIDES},
+        "held_out": {side: _named(losses_of[side]) for side in SIDES},
         "training": {
             "steps": len(steps),
-            "best_step": told["best_step"],
+            "best_step": losses_of["best_step"],
             "first_loss": float(np.mean(losses[:RECENT])),
             "last_loss": float(np.mean(losses[-RECENT:])),
             "seconds": round(sum(line["seconds"] for line in steps), 1),
             "validations": [_named(line, "train_loss") for line in validations],
         },
-        "notes": _notes(told, validations),
+        "notes": _notes(losses_of, validations),
     }
 
 
@@ -56,14 +56,14 @@ def _named(numbers: dict[str, float], loss: str = "loss") -> dict[str, float]:
     return rest | {"loss": -numbers[CRITERION]}
 
 
-def _notes(told: dict[str, Any], validations: Sequence[dict[str, float]]) -> list[str]:
+def _notes(losses_of: dict[str, Any], validations: Sequence[dict[str, float]]) -> list[str]:
     notes = []
-    if told["lora"][CRITERION] <= told["base"][CRITERION]:
+    if losses_of["lora"][CRITERION] <= losses_of["base"][CRITERION]:
         notes.append(
             "the held-out loss is not below that of the base: nothing was learned that carries "
             "over; a larger training.lr, more steps or other loss.weight may help"
         )
-    if len(validations) > 1 and told["best_step"] == validations[0]["step"]:
+    if len(validations) > 1 and losses_of["best_step"] == validations[0]["step"]:
         notes.append(
             "the first validation was the best one: later steps fitted the training pairs alone"
         )

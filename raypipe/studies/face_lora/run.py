@@ -1,4 +1,4 @@
-"""TODO-DOC."""
+"""The run directory of jobs/face_lora.py, and its two plans: pictures and texts."""
 
 import pyarrow as pa
 
@@ -25,7 +25,7 @@ TEXTS = pa.schema(
     ]
 )
 """One row per text that is encoded; one that must fit the tokenizers is refused where it does not.
-The empty text is what sampling takes for no text."""
+The empty text is that of unconditional sampling."""
 
 
 class LoraRun(RunDirectory):

@@ -28,13 +28,13 @@ SCHEMA = pa.schema(
 
 
 def write_samples(config: FaceLora, uri: str, device: str) -> None:
-    """Paint the prompts of `samples` with the base and with RUN/lora.safetensors on it."""
+    """Generate the prompts of `samples` with the base, and with RUN/lora.safetensors on it."""
     cases = [(p, seed) for p in config.samples.prompts for seed in range(config.samples.seeds)]
     if not cases:
         return
     lora = Lora(id=f"{uri}/{DIFFUSERS}")
     models = (config.model, config.model.model_copy(update={"lora": lora}))
-    pictures = [_paint(config, model, cases, device) for model in models]
+    pictures = [_generate(config, model, cases, device) for model in models]
     rows = [
         {"prompt": prompt, "seed": seed, **dict(zip(SIDES, sides, strict=True))}
         for (prompt, seed), *sides in zip(cases, *pictures, strict=True)
@@ -42,7 +42,7 @@ def write_samples(config: FaceLora, uri: str, device: str) -> None:
     write_table(Folder(uri), SAMPLES, pa.Table.from_pylist(rows, schema=SCHEMA))
 
 
-def _paint(
+def _generate(
     config: FaceLora, model: Model, cases: list[tuple[str, int]], device: str
 ) -> list[bytes | None]:
     generator = Generator(model_on_node(model), config.sampler_of_model, device)

@@ -8,7 +8,7 @@ from raypipe.config.model import Model, Sampler
 from raypipe.config.paths import FilePath
 from raypipe.config.sections import Actors, Kind, Pool
 from raypipe.config.strict import JobConfig, Strict, as_list
-from raypipe.config.training import Adapter, Training
+from raypipe.config.training import Adapter, Training, check_workers
 from raypipe.config.zoo import ZOO, fill_config
 
 
@@ -16,7 +16,7 @@ class Loss(Strict):
     """What is minimised: raypipe.core.guidance has the formulas.
 
     guidance: denoising + weight · guidance + keep · keep. sft: denoising + keep · keep. dpo:
-    preference + keep · keep. Keys of another kind do nothing.
+    preference + keep · keep. Keys of another kind are ignored.
     """
 
     kind: Literal["guidance", "sft", "dpo"] = "guidance"
@@ -35,7 +35,7 @@ class Loss(Strict):
 
     @property
     def name(self) -> str:
-        """What the product says of it."""
+        """Its name in the LoRA's files and results."""
         return f"guidance ({self.form})" if self.kind == "guidance" else self.kind
 
 
@@ -53,11 +53,11 @@ class LoraPools(Strict):
     encode: Pool = Pool(batch_size=32)
     """Encodes texts and pictures, before the training."""
     train: Actors = Actors()
-    """Ray Train's workers. With min below max, a training goes on with those that are there."""
+    """Ray Train's workers. With min below max, a training continues with those that there are."""
 
 
 class FaceLora(JobConfig):
-    """jobs/face_lora.py: pairs → a LoRA that paints better faces."""
+    """jobs/face_lora.py: pairs → a LoRA for better faces."""
 
     free = JobConfig.free | {"licence", "encoded"}
 
@@ -80,7 +80,7 @@ class FaceLora(JobConfig):
     caption_dropout: float = Field(0.1, ge=0, lt=1)
     """Share of rows whose caption is the empty text, which guidance in sampling needs."""
     held_out: int = Field(128, ge=1)
-    """Rows at most of the validation split, and of general pictures, that a validation looks at."""
+    """Rows at most of the validation split, and of general pictures, that a validation uses."""
     training: Training
     samples: Samples = Samples()
     licence: str | None = None
@@ -90,7 +90,7 @@ class FaceLora(JobConfig):
     @model_validator(mode="before")
     @classmethod
     def _sampler_from_zoo(cls, value: Any) -> Any:
-        """What a zoo model is sampled with goes below what the run's `sampler` sets."""
+        """The run's `sampler` wins over a zoo model's own."""
         return fill_config(value)
 
     @model_validator(mode="after")
@@ -113,12 +113,7 @@ class FaceLora(JobConfig):
 
     @model_validator(mode="after")
     def _enough_for_all(self) -> Self:
-        pieces = -(-self.training.batch // self.training.micro_batch)
-        if pieces < self.pools.train.max:
-            raise ValueError(
-                f"every worker needs a micro-batch of its own, but a batch of {self.training.batch}"
-                f" has {pieces} of {self.training.micro_batch} for {self.pools.train.max} workers"
-            )
+        check_workers(self.training, self.pools.train.max)
         if self.loss.keep > 0 and self.general is None:
             raise ValueError(
                 f"loss.keep needs general, a finished run of jobs/consistency.py, got "
@@ -143,6 +138,6 @@ class FaceLora(JobConfig):
 
     @property
     def product_licence(self) -> str:
-        """What the product says of its licence."""
+        """The licence in the LoRA's files."""
         known = (entry.licence for entry in ZOO.values() if entry.keys["id"] == self.model.id)
         return self.licence or next(known, "that of the base model")

@@ -1,4 +1,4 @@
-"""The face LoRA as a task of the training loop: what the network says of noised pairs.
+"""The face LoRA as a task of the training loop: its losses on noised pairs.
 
 Shape letters: B rows, c h w latents, T timesteps.
 """
@@ -34,7 +34,7 @@ CRITERION = "minus_loss"
 """The number that picks the best step: minus the held-out loss."""
 
 TIMES = 4
-"""Timesteps, in the middle of equal shares, at which a validation looks at every row."""
+"""Timesteps, in the middle of equal shares, at which a validation takes every row."""
 
 
 @dataclass
@@ -104,7 +104,7 @@ class FaceLoraTask:
 
     @property
     def _weights(self) -> dict[str, float]:
-        """What each term counts in the loss."""
+        """The weight of each term in the loss."""
         return {
             "denoising": 1.0,
             "preference": 1.0,
@@ -203,11 +203,11 @@ class FaceLoraTask:
                     total[1] += len(some)
                     sizes[name] = len(places)
         share = sum(self._weights[name] * t[0] / sizes[name] for name, t in totals.items())
-        told = {name: (total, count) for name, (total, count) in totals.items()}
-        return told | {CRITERION: (-share, 1.0 if rank == 0 else 0.0)}
+        sums = {name: (total, count) for name, (total, count) in totals.items()}
+        return sums | {CRITERION: (-share, 1.0 if rank == 0 else 0.0)}
 
     def _places(self, table: LatentTable) -> list[tuple[int, int]]:
-        """(row, which timestep) of all that a validation looks at, spread over the table."""
+        """(row, number of the timestep) of all that a validation takes, spread over the table."""
         count = min(len(table), self._config.held_out)
         rows = np.linspace(0, len(table) - 1, count).round().astype(int).tolist()
         return [(row, time) for row in rows for time in range(TIMES)]
@@ -240,8 +240,8 @@ class FaceLoraTask:
         lora_export.save(folder, layers, self._facts(folder, best), self.module.config)
         self.module.cpu()
         write_samples(self._config, self._uri, self.device)
-        told = {"best_step": best, "base": _means(before), "lora": _means(after)}
-        folder.write(HELD, json.dumps(told).encode())
+        record = {"best_step": best, "base": _means(before), "lora": _means(after)}
+        folder.write(HELD, json.dumps(record).encode())
 
     def _facts(self, folder: Folder, step: int) -> lora_export.LoraFacts:
         config = self._config
@@ -262,7 +262,7 @@ class FaceLoraTask:
 
 
 def prediction_of(name: str) -> Prediction:
-    """What a scheduler's config says that its network predicts. UserError for another."""
+    """What a network predicts, by its scheduler's config. UserError for anything else."""
     if name == "epsilon":
         return "epsilon"
     if name == "v_prediction":

@@ -1,4 +1,4 @@
-"""The face LoRA job between its recipe (jobs/face_lora.py) and its parts."""
+"""The steps of jobs/face_lora.py: encode, train, and the manifest."""
 
 from functools import partial
 from typing import Any
@@ -29,13 +29,9 @@ def encode(config: FaceLora, run: LoraRun, session: Session) -> None:
         ("latents", EncodePictures, run),
     ):
         make = partial(stage, settings, run.uri)
-        step = Step(name, make, pool, run.uri, "", _nothing, "encode")
+        step = Step(name, make, pool, run.uri, key="encode")
         chains.append((parts_without(plan, [DATA_FILE]), [step]))
     work_through(run.folder, chains, session)
-
-
-def _nothing(samples: Any) -> Any:
-    raise AssertionError("the stages write their own files")
 
 
 def train(config: FaceLora, run: LoraRun, session: Session) -> None:
@@ -62,7 +58,7 @@ def _pinned(config: FaceLora) -> FaceLora:
 def manifest(config: FaceLora, made_by: dict[str, Any], results: dict[str, Any]) -> dict[str, Any]:
     """Where the LoRA comes from."""
     return {
-        **provenance("face_lora", config, PACKAGES),
+        **provenance("face_lora", PACKAGES),
         "model": {"name": config.model.name, "id": config.model.id, **made_by},
         "lora": f"{config.output}/{DIFFUSERS}",
         "inputs": [*config.pairs, *([config.general] if config.keeps else [])],

@@ -1,4 +1,4 @@
-"""Stage: reads finished pairs back, and looks at what is stored."""
+"""Stage: reads finished pairs back, and checks the stored pictures."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ from raypipe.studies.face_pairs.settings import FacePairs
 CHECKS_FILE = "checks/{batch_id}.parquet"
 
 CONTEXT = 2.0
-"""Side of the crop in which a face is looked for again, in sides of its box."""
+"""Side of the crop in which a face is detected again, in sides of its box."""
 
 CHECKS_LIST = pa.list_(pa.struct(list(schema.CHECKS)))
 
@@ -83,5 +83,5 @@ def pixels(data: bytes) -> Picture:
 
 
 def stored_checks(samples: pa.Table) -> pa.Table:
-    """What the checks file of a batch holds: one row a pair that was not refused."""
+    """The checks file of a batch: one row per pair that was not refused."""
     return flat(samples, "checks").cast(schema.CHECKS)

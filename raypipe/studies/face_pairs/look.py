@@ -19,7 +19,7 @@ ADDED = pa.schema([f for f in schema.PHOTOS if f.name not in schema.SOURCES.name
 
 
 class Look:
-    """Opens the photos of a batch and finds faces; a photo without a use is a row with a reason.
+    """Opens the photos of a batch and finds faces; an unusable photo is a row with a reason.
 
     Reasons: `missing`, `unreadable`, `no caption`, `no face`, `small face` (all of them).
     """
@@ -78,7 +78,7 @@ class Look:
 
 
 class _Found:
-    """A photo on its way."""
+    """A photo being processed."""
 
     def __init__(self, source: str, data: bytes | None, caption: str | None, longest: int):
         content = source.encode() if data is None else data
@@ -100,7 +100,7 @@ def reduced(picture_HWC: np.ndarray | None, longest: int) -> np.ndarray | None:
 
 
 def chosen_faces(faces: list[dict[str, Any]], config: FacePairs) -> list[int]:
-    """Numbers of the faces that are painted: the largest ones that are not too small.
+    """Numbers of the faces that are inpainted: the largest ones that are not too small.
 
     Every detector lists the largest faces first.
     """
@@ -113,5 +113,5 @@ def chosen_faces(faces: list[dict[str, Any]], config: FacePairs) -> list[int]:
 
 
 def stored_photos(samples: pa.Table) -> pa.Table:
-    """What the photos file of a batch holds."""
+    """The photos file of a batch."""
     return samples.select(schema.PHOTOS.names).cast(schema.PHOTOS)

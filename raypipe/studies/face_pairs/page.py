@@ -30,7 +30,7 @@ def sheet(results: dict[str, Any], folder: Folder, config: FacePairs) -> Sheet:
     near = photos["near_duplicates"]
     return Sheet(
         eyebrow="Face pairs",
-        title="Good faces, and the same faces painted anew",
+        title="Good faces, and the same faces inpainted",
         sentences=[
             f"{count(counts['pairs'], 'pair')} of {count(pairs['faces'], 'face')} in "
             f"{pairs['photos']:,} of {count(counts['photos'], 'photo')}.",

@@ -1,9 +1,9 @@
 """Stage: photos with faces to pairs of a good and a bad one.
 
-Every chosen face is painted anew with every strength and seed; where the good side is to be the
-photo behind the VAE, its face makes that round trip once. A pair that will not do is kept, with
-its reason: `nan` or `nsfw` (the model's), `blank`, `unchanged`, `face lost` (the detector does not
-find the bad face where it was), `good face lost` (nor the good one, behind the VAE).
+Every chosen face is inpainted with every strength and seed; where the good side is the photo after
+the VAE, its face makes that round trip once. An unusable pair is kept, with its reason: `nan` or
+`nsfw` (the model's), `blank`, `unchanged`, `face lost` (the detector does not find the bad face
+where it was), `good face lost` (nor the good one, after the VAE).
 """
 
 import threading
@@ -31,7 +31,7 @@ from raypipe.studies.face_pairs.look import chosen_faces
 from raypipe.studies.face_pairs.settings import FacePairs
 
 if TYPE_CHECKING:
-    from raypipe.models.diffusion.inpaint import Painted, Task
+    from raypipe.models.diffusion.inpaint import Inpainted, Task
 
 PHOTOS_FILE = "photos/{batch_id}.parquet"
 PAIRS_FILE = "pairs/{batch_id}.parquet"
@@ -41,7 +41,7 @@ PAIRS_LIST = pa.list_(pa.struct(list(schema.PAIRS)))
 
 @dataclass(frozen=True)
 class Target:
-    """A face that is painted."""
+    """A face that is inpainted."""
 
     row: int
     """Of its photo in the batch."""
@@ -127,12 +127,12 @@ class Paint:
             )
             for target, strength, seed in asked
         ]
-        rounds: list[Painted] = []
+        rounds: list[Inpainted] = []
         with self.device:
-            painted = self._inpainter(tasks)
+            inpainted = self._inpainter(tasks)
             if "roundtrip" in config.kinds:
                 rounds = self._inpainter.roundtrip([target.task for target in targets])
-        bad = self._sides([target for target, _, _ in asked], painted)
+        bad = self._sides([target for target, _, _ in asked], inpainted)
         good = self._sides(targets, rounds) if rounds else [None] * len(targets)
         made = []
         for index, target in enumerate(targets):
@@ -146,13 +146,13 @@ class Paint:
             )
         return made
 
-    def _sides(self, targets: list[Target], painted: "list[Painted]") -> list[Side]:
-        pictures = [one.photo_HWC for one in painted if one.photo_HWC is not None]
+    def _sides(self, targets: list[Target], inpainted: "list[Inpainted]") -> list[Side]:
+        pictures = [one.photo_HWC for one in inpainted if one.photo_HWC is not None]
         storage = self._config.storage
         encoded = self._encoders.map(lambda p: to_bytes(Image.fromarray(p), storage), pictures)
         found = iter(zip(self._detect(pictures), encoded, strict=True))
         sides = []
-        for target, one in zip(targets, painted, strict=True):
+        for target, one in zip(targets, inpainted, strict=True):
             if one.photo_HWC is None:
                 sides.append(Side(None, None, one.reason, False))
                 continue
@@ -213,7 +213,7 @@ def locked(detect: FaceDetector) -> Callable[[list[Picture]], list[Any]]:
 
 
 def stored_pairs(samples: pa.Table) -> pa.Table:
-    """What the pairs file of a batch holds: one row a pair."""
+    """The pairs file of a batch: one row per pair."""
     return flat(samples, "pairs").cast(schema.PAIRS)
 
 

@@ -1,4 +1,4 @@
-"""What a run of pairs consists of: its photos, and the split of each."""
+"""The plan of a run of pairs: its photos, and the split of each."""
 
 from collections import Counter
 from typing import Any
@@ -25,7 +25,7 @@ BETWEEN = "two splits"
 
 
 def identity(config: FacePairs) -> dict[str, Any]:
-    """All that determines what is painted. UserError for a model that cannot inpaint."""
+    """All that determines what is inpainted. UserError for a model that cannot inpaint."""
     kind = pipeline_index(config.model)["_class_name"]
     if kind not in INPAINTING:
         raise UserError(
@@ -37,7 +37,7 @@ def identity(config: FacePairs) -> dict[str, Any]:
 
 
 def plan_photos(run: PairRun, config: FacePairs) -> pa.Table:
-    """The photos of the run: what it was begun with, else what the source lists now."""
+    """The photos of the run: those that it was begun with, else those that the source lists now."""
     if run.next_part():
         return run.samples()
     return list_photos(config.photos, config.pools.look.batch_size)
@@ -49,8 +49,8 @@ def describe(config: FacePairs, photos: pa.Table) -> str:
     sampler = config.sampler_of_model
     most = len(photos) * config.faces * each
     lines = [
-        f"{len(photos):,} photos, up to {config.faces} faces each, painted {each} times: up to "
-        f"{most:,} painted faces, {most * len(config.kinds):,} pairs "
+        f"{len(photos):,} photos, up to {config.faces} faces each, inpainted {each} times: up to "
+        f"{most:,} inpainted faces, {most * len(config.kinds):,} pairs "
         f"({', '.join(config.kinds)})",
         f"  {config.model.name}: {config.model.id}, {sampler.scheduler or 'own scheduler'}, "
         f"{sampler.steps} steps × strength {', '.join(f'{s:g}' for s in config.strengths)}, "
@@ -66,7 +66,7 @@ def describe(config: FacePairs, photos: pa.Table) -> str:
 
 
 def assign_splits(run: PairRun, config: FacePairs) -> None:
-    """Write the split of every photo, once. UserError where no photo has a face to paint.
+    """Write the split of every photo, once. UserError where no photo has a face to inpaint.
 
     Near-duplicates share a group and so a split; a photo that is there twice makes pairs once.
     """
@@ -78,10 +78,10 @@ def assign_splits(run: PairRun, config: FacePairs) -> None:
     assert len(batches) == len(photos)
     usable = [i for i, status in enumerate(photos["status"].to_pylist()) if status == schema.OK]
     if not usable:
-        told = ", ".join(f"{n:,} {r}" for r, n in Counter(photos["reason"].to_pylist()).items())
+        reasons = ", ".join(f"{n:,} {r}" for r, n in Counter(photos["reason"].to_pylist()).items())
         raise UserError(
-            f"no photo has a face to paint, of {len(photos):,}: {told}; detector, min_face and "
-            f"photos decide, and {run.uri}/photos says which photo has which reason"
+            f"no photo has a face to inpaint, of {len(photos):,}: {reasons}; detector, min_face "
+            f"and photos decide, and {run.uri}/photos has the reason of each photo"
         )
     ids = photos["photo_id"].to_pylist()
     hashes_NW = np.array(photos["hash"].take(pa.array(usable)).to_pylist(), np.uint64)
@@ -104,7 +104,7 @@ def assign_splits(run: PairRun, config: FacePairs) -> None:
 def divide(
     ids: list[str], hashes_NW: near_duplicates.Hashes, config: FacePairs
 ) -> tuple[list[int], list[str | None]]:
-    """Group and split of each photo, those of a known run in mind."""
+    """Group and split of each photo; those of a known run stay."""
     settings = config.splits
     known, before_MW = known_splits(settings.known)
     together = np.concatenate([hashes_NW, before_MW])
@@ -118,7 +118,7 @@ def divide(
 def known_splits(uri: str | None) -> tuple[dict[str, str], near_duplicates.Hashes]:
     """Splits of a finished run's photos by id, and their hashes in the same order.
 
-    UserError for a directory that is no finished run of this job.
+    UserError for a directory that is not a finished run of this job.
     """
     if uri is None:
         return {}, np.empty((0, near_duplicates.WORDS), np.uint64)

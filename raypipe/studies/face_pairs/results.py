@@ -1,4 +1,4 @@
-"""What a face_pairs run has made: results.json, the manifest, and what the job prints."""
+"""results.json, the manifest and the last lines of jobs/face_pairs.py."""
 
 from collections import Counter, defaultdict
 from typing import Any
@@ -85,7 +85,7 @@ class _Tally:
         self.by["size"][pair["tags"][1]] += 1
 
     def of_strength(self, strength: float) -> dict[str, Any]:
-        """What came of one strength; `change` is the mean under the mask, in levels of 255."""
+        """Counts of one strength; `change` is the mean under the mask, in levels of 255."""
         key = round(float(np.float32(strength)), 6)
         n = self.made[key]
         return {
@@ -97,7 +97,7 @@ class _Tally:
 
 
 def _photos(run: PairRun) -> dict[str, Any]:
-    """What became of the photos."""
+    """Counts of the photos."""
     reasons: Counter[str] = Counter()
     faces = 0
     for _, table in tables(run.folder, "photos", ["reason", "faces"]):
@@ -125,7 +125,7 @@ def _share(found: list[bool]) -> dict[str, Any]:
 
 
 def _notes(tally: _Tally, config: FacePairs) -> list[str]:
-    """What a reader should know before these pairs are trained on."""
+    """Notes for the top of the page."""
     notes = [
         f"there are no pairs for {split}: more photos, or another share in splits, would make some"
         for split, share in config.splits.shares.items()
@@ -149,7 +149,7 @@ def manifest(
 ) -> dict[str, Any]:
     """Where the pairs come from."""
     return {
-        **provenance("face_pairs", config, PACKAGES),
+        **provenance("face_pairs", PACKAGES),
         "model": {"name": config.model.name, "id": config.model.id, **made_by},
         "inputs": [config.splits.known] if config.splits.known else [],
         "counts": results["counts"],
@@ -183,6 +183,6 @@ def summary(results: dict[str, Any]) -> str:
         f"identical outside the mask: {percent(checks['identical_outside_mask'])}",
     ]
     if counts["refused"]:
-        told = ", ".join(f"{reason} {n:,}" for reason, n in counts["refused"].items())
-        lines.append(f"refused: {told}")
+        reasons = ", ".join(f"{reason} {n:,}" for reason, n in counts["refused"].items())
+        lines.append(f"refused: {reasons}")
     return "\n".join([*lines, *results["notes"]])

@@ -13,7 +13,7 @@ class PairRun(RunDirectory):
 
 
 class SplitPlan(PairRun):
-    """The same run once every photo has its split, which is the plan of painting."""
+    """The same run once every photo has its split, which is the plan of inpainting."""
 
     plan = schema.SPLITS
     plan_folder = "splits"

@@ -16,7 +16,7 @@ Strength = Annotated[float, Field(gt=0, le=1)]
 
 
 class Mask(Strict):
-    """What is painted anew, and how much of the photo the model sees then."""
+    """What is inpainted, and how much of the photo the model sees."""
 
     margin: float = Field(0.1, ge=0)
     """Share of the face's box that is added on each side."""
@@ -26,8 +26,8 @@ class Mask(Strict):
     context: float = Field(2.0, ge=1)
     """Side of the square that the model sees, in sides of the grown box."""
     magnify: float = Field(1.0, ge=1)
-    """How many times a small face may be enlarged for the model. At 1 it paints small faces as
-    badly as in whole pictures; those who repair faces take 4 and more."""
+    """How many times a small face may be enlarged for the model. At 1 it inpaints small faces
+    as badly as in whole pictures; those who repair faces take 4 and more."""
 
 
 class Splits(Strict):
@@ -58,8 +58,8 @@ class PairPools(Strict):
     """Resources of the stages."""
 
     look: Pool = Pool(batch_size=16)
-    """Opens photos and finds faces, and looks at the finished pairs again; its batches of photos
-    are those of painting too."""
+    """Opens photos and finds faces, and checks the finished pairs; inpainting has the same
+    batches of photos."""
     inpaint: Actors = Actors()
 
 
@@ -73,7 +73,7 @@ class PairReport(Strict):
 
 
 class FacePairs(JobConfig):
-    """jobs/face_pairs.py: photos → faces → the same photos with faces painted anew."""
+    """jobs/face_pairs.py: photos → faces → the same photos with their faces inpainted."""
 
     photos: Annotated[Photos, BeforeValidator(as_folder)]
     """A bare path is a folder."""
@@ -85,15 +85,15 @@ class FacePairs(JobConfig):
     longest: int = Field(1024, ge=64)
     """Longer photos are reduced to this longest side, pixels."""
     min_face: float = Field(32, ge=1)
-    """Shorter side of the smallest face that is painted, pixels of the reduced photo."""
+    """Shorter side of the smallest face that is inpainted, pixels of the reduced photo."""
     faces: int = Field(4, ge=1)
-    """Faces of a photo that are painted at most, the largest ones."""
+    """Most faces of a photo that are inpainted, the largest ones."""
     mask: Mask = Mask()
     strengths: Annotated[tuple[Strength, ...], Field(min_length=1)] = (0.5, 0.7, 0.9)
-    """Every face is painted with each: 1 starts from noise alone, less from the noised photo."""
+    """Every face is inpainted with each: 1 starts from noise alone, less from the noised photo."""
     seeds: int | tuple[int, ...] = 1
-    """A count (0, 1, ...) or a list; every face is painted with each. A face's noise is drawn from
-    the seed, the photo and the face's number, so that no two faces share it."""
+    """A count (0, 1, ...) or a list; every face is inpainted with each. A face's noise is drawn
+    from the seed, the photo and the face's number, so that no two faces share it."""
     kinds: Annotated[
         tuple[Literal["photo", "roundtrip", "generated"], ...], Field(min_length=1)
     ] = ("photo", "roundtrip")
@@ -111,7 +111,7 @@ class FacePairs(JobConfig):
     @model_validator(mode="before")
     @classmethod
     def _sampler_from_zoo(cls, value: Any) -> Any:
-        """What a zoo model is sampled with goes below what the run's `sampler` sets."""
+        """The run's `sampler` wins over a zoo model's own."""
         return fill_config(value)
 
     @field_validator("strengths", "seeds", "kinds")

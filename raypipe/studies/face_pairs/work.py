@@ -1,4 +1,4 @@
-"""What a run of pairs lacks, and the chains that make it: look, then inpaint, then check."""
+"""Makes the missing parts of a run of pairs: look, then inpaint, then check."""
 
 from functools import partial
 from typing import Any
@@ -23,15 +23,15 @@ def look(run: PairRun, config: FacePairs, session: Session) -> None:
 
 
 def paint(run: PairRun, config: FacePairs, made_by: dict[str, Any], session: Session) -> None:
-    """Make the pairs that are not there yet, then look at what is stored."""
+    """Make the pairs that are not there yet, then check the stored pictures."""
     plan, pools = SplitPlan(run.uri), config.pools
     pinned = config.model_copy(update={"model": pinned_model(config.model)})
     make = partial(Paint, pinned, run.uri, content_hash(made_by))
-    painting = Step("inpaint", make, pools.inpaint, run.uri, PAIRS_FILE, stored_pairs)
+    inpainting = Step("inpaint", make, pools.inpaint, run.uri, PAIRS_FILE, stored_pairs)
     check = partial(CheckPairs, config, run.uri)
     checking = Step("check", check, pools.look, run.uri, CHECKS_FILE, stored_checks, "look")
     chains = [
-        (parts_without(plan, [PAIRS_FILE]), [painting]),
+        (parts_without(plan, [PAIRS_FILE]), [inpainting]),
         (parts_without(plan, [CHECKS_FILE]), [checking]),
     ]
     work_through(run.folder, chains, session)

@@ -69,8 +69,8 @@ def prepare(uris: Sequence[str], output: Folder, kinds: Sequence[str]) -> dict[s
             flush(split)
     for split in SPLITS:
         if not counts[split]:
-            told = ", ".join(f"{n} {name}" for name, n in sorted(counts.items())) or "none at all"
-            raise UserError(f"there must be pairs for {split}, got none; there are: {told}")
+            found = ", ".join(f"{n} {name}" for name, n in sorted(counts.items())) or "none at all"
+            raise UserError(f"there must be pairs for {split}, got none; there are: {found}")
         flush(split)
     output.write(f"{FOLDER}/counts.json", json.dumps(counts).encode())
     return dict(counts)
@@ -79,7 +79,7 @@ def prepare(uris: Sequence[str], output: Folder, kinds: Sequence[str]) -> dict[s
 def _pairs(
     uris: Sequence[str], kinds: Sequence[str], counts: Counter[str]
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(split, row of CROPS) of every pair that will do; the others are counted."""
+    """(split, row of CROPS) of every usable pair; the others are counted."""
     for uri in uris:
         folder = Folder(uri)
         for name in folder.names("pairs"):

@@ -1,4 +1,4 @@
-"""TODO-DOC."""
+"""The page and the last lines of jobs/face_score.py."""
 
 import math
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 
 from raypipe.report import figures
 from raypipe.report.sheet import Section, Sheet, Strip, Table
-from raypipe.report.words import UNDEFINED, number, p_phrase
+from raypipe.report.words import UNDEFINED, confidence, number, p_phrase
 from raypipe.storage.files import Folder
 from raypipe.studies.face_score.results import SIDES, _test_crops
 from raypipe.studies.face_score.task import TESTED
@@ -21,7 +21,7 @@ SHOWN = 8
 def sheet(results: dict[str, Any], folder: Folder) -> Sheet:
     """The report."""
     test = results["test"]
-    level = f"{100 * (1 - results['alpha']):.4g} %"
+    level = confidence(results["alpha"])
     accuracy_, sharp = test["pair_accuracy"], test["sharpness"]
     against = test["against_sharpness"]
     sentences = [

@@ -1,4 +1,4 @@
-"""What a Face Score training has shown: results.json and the report."""
+"""results.json of jobs/face_score.py."""
 
 import io
 import math
@@ -28,28 +28,28 @@ SIDES = ("good", "bad")
 def results(config: FaceScore, folder: Folder, counts: dict[str, int]) -> dict[str, Any]:
     """results.json: pair accuracy on the test split, in all, by tag and by kind.
 
-    Sharpness stands beside it, as the shortcut that a score of faces must not be.
+    Sharpness is tested too: a score of faces must do better than that shortcut.
     """
     tested = pq.read_table(folder.open(TESTED))
     correct_M = right(tested["good_score"].to_numpy(), tested["bad_score"].to_numpy())
-    photos_M = tested["photo_id"].to_numpy(zero_copy_only=False)
+    clusters_M = tested["photo_id"].to_numpy(zero_copy_only=False)
     baseline_M = _sharpness_right(folder)
 
     def judged(correct: NDArray[np.float64], rows: NDArray[np.bool_]) -> dict[str, Any]:
         found = accuracy(
             correct[rows],
-            photos_M[rows],
+            clusters_M[rows],
             seed=config.training.seed,
             resamples=config.resamples,
             confidence=1 - config.alpha,
         )
-        return _told(found)
+        return _record(found)
 
     everything = np.ones(len(tested), bool)
     comparison = compare_metrics(
         correct_M,
         baseline_M,
-        photos_M,
+        clusters_M,
         a="Face Score",
         b="sharpness",
         seed=config.training.seed,
@@ -88,12 +88,12 @@ def right(good: NDArray[np.float64], bad: NDArray[np.float64]) -> NDArray[np.flo
 
 
 def alarm(config: FaceScore, losses: Sequence[float]) -> str | None:
-    """A warning where the loss stands at ln 2 at the end: nothing was learned."""
+    """A warning where the loss is still ln 2 at the end: nothing was learned."""
     recent = losses[-config.alarm.after :]
     if not recent or abs(float(np.mean(recent)) - math.log(2)) > config.alarm.within:
         return None
     return (
-        f"the loss stands at {np.mean(recent):.3f}, which is ln 2, that of a coin: nothing was "
+        f"the loss stays at {np.mean(recent):.3f}, near ln 2, that of a coin flip: nothing was "
         "learned; a larger training.lr, a smaller frozen share or more steps may help"
     )
 
@@ -105,7 +105,7 @@ def _groups(tested: pa.Table, column: str) -> list[tuple[str, NDArray[np.bool_]]
     return [(name, np.array([name in row for row in lists])) for name in names]
 
 
-def _told(found: Accuracy) -> dict[str, Any]:
+def _record(found: Accuracy) -> dict[str, Any]:
     keys = ("value", "low", "high", "n", "ties", "photos", "method", "reason")
     return {key: value for key, value in asdict(found).items() if key in keys}
 

@@ -1,4 +1,4 @@
-"""The configs of the jobs about faces; importing it loads nothing heavy."""
+"""The config of jobs/face_score.py; importing it loads nothing heavy."""
 
 from typing import Annotated, Self
 
@@ -8,23 +8,23 @@ from raypipe.config.networks import Reward
 from raypipe.config.paths import FilePath
 from raypipe.config.sections import Actors, Kind
 from raypipe.config.strict import JobConfig, Strict, as_list
-from raypipe.config.training import Training
+from raypipe.config.training import Training, check_workers
 
 
 class TrainPools(Strict):
     """Resources of a training."""
 
     train: Actors = Actors()
-    """Ray Train's workers. With min below max, a training goes on with those that are there."""
+    """Ray Train's workers. With min below max, a training continues with those that there are."""
 
 
 class Alarm(Strict):
-    """When a loss that learns nothing is told of."""
+    """When a loss from which nothing is learned is reported."""
 
     after: int = Field(100, ge=1)
-    """Steps whose mean is looked at."""
+    """Steps whose mean is compared."""
     within: float = Field(0.02, gt=0)
-    """Distance from ln 2, where the loss of a coin stands."""
+    """Distance from ln 2, the loss of a coin flip."""
 
 
 class FaceScore(JobConfig):
@@ -37,27 +37,22 @@ class FaceScore(JobConfig):
     kinds: tuple[Kind, ...] = ("photo", "roundtrip", "generated")
     """Pairs to train on; all are tested."""
     start: Reward = Reward()
-    """What it begins as."""
+    """The network that the training starts from."""
     frozen: float = Field(0.7, ge=0, le=1)
-    """Share of both encoders' layers, from the bottom, that stay as they are."""
+    """Share of both encoders' layers, from the bottom, that are not trained."""
     flip: bool = True
     """Mirror half of the pairs, both sides alike."""
     training: Training
     alarm: Alarm = Alarm()
     alpha: float = Field(0.05, gt=0, lt=1)
-    """One less the level of the intervals."""
+    """One minus the confidence level of the intervals."""
     resamples: int = Field(9999, ge=99)
     """Bootstrap resamples of photos."""
     pools: TrainPools = TrainPools()
 
     @model_validator(mode="after")
     def _enough_for_all(self) -> Self:
-        pieces = -(-self.training.batch // self.training.micro_batch)
-        if pieces < self.pools.train.max:
-            raise ValueError(
-                f"every worker needs a micro-batch of its own, but a batch of {self.training.batch}"
-                f" has {pieces} of {self.training.micro_batch} for {self.pools.train.max} workers"
-            )
+        check_workers(self.training, self.pools.train.max)
         if self.start.backend != "port":
             raise ValueError(f"start.backend must be port to be trained, got {self.start.backend}")
         if self.start.precision != "float32":

@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from PIL import Image
-from torch.nn import functional
 
 from raypipe.config.networks import FACE_TEXT, RewardFacts
+from raypipe.core.ranking_loss import ranking_loss
 from raypipe.models.reward.files import find_reward, read_reward, save_reward
 from raypipe.models.reward.input import preprocess
 from raypipe.storage.files import Folder
@@ -83,7 +83,7 @@ class FaceScoreTask:
     def losses(self, batch: torch.Tensor) -> dict[str, torch.Tensor]:
         """−log σ(good − bad) of each pair, and whether the order is right."""
         good_B, bad_B = self._scores(batch)
-        return {"loss": functional.softplus(bad_B - good_B), "accuracy": good_B > bad_B}
+        return {"loss": ranking_loss(good_B, bad_B), "accuracy": good_B > bad_B}
 
     def validate(self, rank: int, world: int) -> dict[str, tuple[float, float]]:
         """Pair accuracy of the validation split, in all and by kind and tag."""
@@ -100,12 +100,12 @@ class FaceScoreTask:
     def _score_all(self, table: pa.Table, rank: int, world: int) -> list[tuple[int, float, float]]:
         """(row, good, bad) of this worker's rows of a table."""
         rows = list(range(rank, len(table), world))
-        told = []
+        scored = []
         for first in range(0, len(rows), self._at_once):
             some = rows[first : first + self._at_once]
             good_B, bad_B = self._scores(self._pixels(table, some))
-            told += zip(some, good_B.tolist(), bad_B.tolist(), strict=True)
-        return told
+            scored += zip(some, good_B.tolist(), bad_B.tolist(), strict=True)
+        return scored
 
     def finish(self, outcome: Outcome, group: Group, folder: Folder) -> None:
         """Write the best network and its scores of the test split."""

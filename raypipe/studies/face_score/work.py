@@ -1,4 +1,4 @@
-"""The Face Score job between its recipe (jobs/face_score.py) and its parts."""
+"""The training of jobs/face_score.py, and its manifest."""
 
 from functools import partial
 from typing import Any
@@ -30,7 +30,7 @@ def train(config: FaceScore, run: RunDirectory, session: Session) -> None:
 def manifest(config: FaceScore, results: dict[str, Any]) -> dict[str, Any]:
     """Where the numbers come from."""
     return {
-        **provenance("face_score", config, PACKAGES),
+        **provenance("face_score", PACKAGES),
         "model": f"{config.output}/{MODEL}",
         "inputs": list(config.pairs),
         "counts": results["pairs"] | results["left_out"],

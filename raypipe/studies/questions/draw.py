@@ -1,4 +1,4 @@
-"""What people see: grids and single pictures, small, and without anything that tells of a model."""
+"""The pictures that people see: grids and single ones, small, and without any trace of a model."""
 
 import io
 import math

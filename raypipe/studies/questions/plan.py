@@ -1,4 +1,4 @@
-"""TODO-DOC."""
+"""Which questions are asked, repeated and checked, drawn by the seed."""
 
 import random
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Plan:
 
 
 def make_plan(config: Questions, source: Source) -> Plan:
-    """Draw what is asked. UserError where the run has too little for it."""
+    """Draw the questions. UserError where the run has too few for them."""
     found = list(source.comparisons(config))
     if not found:
         raise UserError(
@@ -34,9 +34,9 @@ def make_plan(config: Questions, source: Source) -> Plan:
     chosen = [found[i] for i in sorted(rng.sample(range(len(found)), n))]
     if config.repeats > n:
         raise UserError(f"repeats must be at most the {n} questions, got {config.repeats}")
-    prompts = {c.photo_id for c in chosen}
-    if config.kind == "grid" and len(prompts) < 2:
-        raise UserError(f"a check of grids needs two prompts, got {len(prompts)}: {config.run}")
+    clusters = {c.cluster for c in chosen}
+    if config.kind == "grid" and len(clusters) < 2:
+        raise UserError(f"a check of grids needs two prompts, got {len(clusters)}: {config.run}")
     repeats = sorted(rng.sample(range(n), config.repeats))
     checks = [rng.randrange(n) for _ in range(config.checks + 1)]
     return Plan(chosen, repeats, checks, len(found))

@@ -1,9 +1,9 @@
-"""TODO-DOC."""
+"""The run directory of jobs/questions.py."""
 
 from raypipe.storage.directory import RunDirectory
 
 
 class QuestionRun(RunDirectory):
-    """The run directory of jobs/questions.py."""
+    """A run of questions, with their pictures."""
 
     folders = (*RunDirectory.folders, "pictures")

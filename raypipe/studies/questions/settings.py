@@ -1,4 +1,4 @@
-"""TODO-DOC."""
+"""The config of jobs/questions.py."""
 
 from typing import Annotated, Literal, Self
 

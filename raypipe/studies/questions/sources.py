@@ -1,4 +1,4 @@
-"""What a finished run has to ask about: its grids, its pairs, or its single pictures."""
+"""What can be asked about a finished run: its grids, pairs, or single pictures."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -30,12 +30,13 @@ class Comparison:
     a: Thing
     b: Thing | None
     prompt: str | None
-    photo_id: str
+    cluster: str
+    """What the answers depend on: the source photo, else the prompt."""
     subset: str | None
 
     @property
     def key(self) -> str:
-        """What tells it from every other one of its run."""
+        """An identifier within its run."""
         return f"{self.a.name}\n{self.b.name if self.b else ''}"
 
 

@@ -1,4 +1,4 @@
-"""Questions from a finished run: which ones, in which pictures, under names that say nothing."""
+"""Makes the questions of a finished run, and their pictures, under opaque names."""
 
 import hmac
 import random
@@ -36,7 +36,7 @@ def make(run: QuestionRun, config: Questions, source: Source, plan: Plan) -> pa.
         rows.append({**row, "question_id": name, "role": "repeat", "repeat_of": row["question_id"]})
     rows += [maker.check(plan, number) for number in range(len(plan.checks))]
     rng = random.Random(secret)
-    rng.shuffle(rows)  # so that the order of the table tells nothing either
+    rng.shuffle(rows)  # so that the order of the table reveals nothing either
     table = pa.Table.from_pylist(rows, schema=schema.QUESTIONS)
     run.write_table("questions.parquet", table)
     return table
@@ -46,21 +46,21 @@ def manifest(config: Questions, table: pa.Table) -> dict[str, Any]:
     """Where the questions come from."""
     roles = table["role"].to_pylist()
     return {
-        **provenance("questions", config, PACKAGES),
+        **provenance("questions", PACKAGES),
         "inputs": [config.run],
         "counts": {role: roles.count(role) for role in sorted(set(roles))},
     }
 
 
 class _Maker:
-    """Draws what is shown and names it."""
+    """Draws pictures and names them."""
 
     def __init__(self, run: QuestionRun, config: Questions, source: Source, secret: bytes):
         self._run, self._config, self._source, self._secret = run, config, source, secret
         self._drawn: dict[str, str] = {}
 
     def name(self, *words: str) -> str:
-        """An opaque name: a keyed hash, so that nobody can find out of what."""
+        """An opaque name: a keyed hash, which hides its words."""
         return hmac.new(self._secret, "\0".join(words).encode(), sha256).hexdigest()[:24]
 
     def question(self, comparison: Comparison) -> dict[str, Any]:
@@ -103,13 +103,13 @@ class _Maker:
 
     def _row(self, name: str, comparison: Comparison, **columns: Any) -> dict[str, Any]:
         row: dict[str, Any] = {"question_id": name, "kind": self._config.kind, "role": "question"}
-        row |= {"prompt": comparison.prompt, "photo_id": comparison.photo_id}
+        row |= {"prompt": comparison.prompt, "photo_id": comparison.cluster}
         return {**row, "subset": comparison.subset, **columns}
 
     def _of_other_prompts(self, plan: Plan, number: int) -> list[bytes]:
         """A picture each of several prompts, as many as a grid has or nearly so."""
         own = plan.comparisons[plan.checks[number]]
-        one_each = {c.photo_id: c.a for c in plan.comparisons}
+        one_each = {c.cluster: c.a for c in plan.comparisons}
         others = list(one_each.values())
         random.Random(f"{self._config.seed}/{number}").shuffle(others)
         images = (self._source.read(Thing("", thing.rows[:1])) for thing in others)

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from functools import partial
 
 import diffusers
 import numpy as np
@@ -38,9 +39,11 @@ def small(tmp_path_factory):
     return str(path)
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(shutil.which(COMPILER) is None, reason=f"needs a C++ compiler, {COMPILER}")
-def test_pictures_are_the_same_and_a_partial_batch_compiles_nothing(small):
+@pytest.mark.parametrize("backend", ["eager", pytest.param("inductor", marks=pytest.mark.long)])
+def test_pictures_are_the_same_and_a_partial_batch_compiles_nothing(small, monkeypatch, backend):
+    """With the network traced alone, and with the code that is made of it."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
     plain = Generator(Model(name="m", id=small), SAMPLER, "cpu")(PROMPTS, SEEDS).images_BHWC
     compiled = Generator(Model(name="m", id=small, compile=True), SAMPLER, "cpu")
     made = compiled(PROMPTS, SEEDS).images_BHWC

@@ -182,7 +182,7 @@ def tame(net, photo):
 def weights(tmp_path_factory, photo):
     """Random weights of the full architecture, in the published layout."""
     alignment = pytest.importorskip(
-        "batch_face.face_detection.alignment", reason="needs pip install 'raypipe[faces]'"
+        "batch_face.face_detection.alignment", reason="needs pip install batch-face"
     )
     path = tmp_path_factory.mktemp("retinaface")
     for name, config in (("mobilenet", alignment.cfg_mnet), ("resnet50", alignment.cfg_re50)):

@@ -20,7 +20,7 @@ TOLERANCE = {"float32": 1e-5, "float64": 1e-9}
 WHOLE = pytest.mark.skipif(
     "RAYPIPE_GOLDEN" not in os.environ, reason="takes minutes: RAYPIPE_GOLDEN=full runs it"
 )
-FULL_SIZE = pytest.param("full", marks=pytest.mark.slow)
+FULL_SIZE = pytest.param("full", marks=pytest.mark.long)
 
 
 @cache

@@ -1,5 +1,7 @@
 """The reward network's weights are all accounted for; training it is as upstream's was."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -10,22 +12,10 @@ from raypipe.models.reward.network import (
     new_network,
     upstream_state_dict,
 )
+from tests.support import reward_files
 from tests.support import reward_recipe as recipe
 
-SMALL = Geometry(
-    image=32,
-    patch=8,
-    vision_width=48,
-    vision_mlp=96,
-    vision_layers=3,
-    vision_heads=4,
-    text_width=36,
-    text_mlp=72,
-    text_layers=3,
-    text_heads=3,
-    vocabulary=50,
-    positions=16,
-)
+SMALL = replace(reward_files.SMALL, vocabulary=50, positions=16)
 
 
 @pytest.fixture

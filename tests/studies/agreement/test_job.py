@@ -11,7 +11,8 @@ import pytest
 from raypipe.storage import schema
 from raypipe.studies.align.choices import read_choices
 from tests.support import finish_run, pair_runs
-from tests.support.annotators import Serving, all_work, job, questions
+from tests.support.annotators import Serving, all_work, questions
+from tests.support.jobs import run_here
 
 DEFAULT = "configs/agreement/default.yaml"
 
@@ -47,7 +48,7 @@ def collected(study: Path, output: Path, people: dict) -> Path:
 
 def agreement(answers: Path, output: Path, *more: str) -> dict:
     quick = "statistics.resamples=199"
-    done = job("agreement", DEFAULT, f"run={answers}", f"output={output}", quick, *more)
+    done = run_here("agreement", DEFAULT, f"run={answers}", f"output={output}", quick, *more)
     assert done.returncode == 0, done.stderr
     return json.loads((output / "results.json").read_text())
 
@@ -86,7 +87,7 @@ def test_pairs_of_faces_with_scores_of_their_pictures(tmp_path):
     assert told["ann"]["with_others"]["n"] == 19  # on one pair the other two disagree
     assert results["self_consistency"]["value"] == 1.0
     assert set(quality["by_subset"]) == {"photo", "roundtrip"}
-    aligned = job("align", "configs/align/people.yaml", f"choices={answers}/choices.parquet",
+    aligned = run_here("align", "configs/align/people.yaml", f"choices={answers}/choices.parquet",
                   f"run={run}", f"output={tmp_path}/align", "statistics.resamples=199")  # fmt: skip
     assert aligned.returncode == 0, aligned.stderr
     metrics = json.loads((tmp_path / "align" / "results.json").read_text())["metrics"]
@@ -149,7 +150,7 @@ def answers(study, tmp_path_factory):
 
 def test_mistakes_are_one_line(answers, source, tmp_path):
     def told(*line):
-        done = job("agreement", DEFAULT, f"output={tmp_path}/x", *line)
+        done = run_here("agreement", DEFAULT, f"output={tmp_path}/x", *line)
         assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
         return done.stderr
 
@@ -160,12 +161,12 @@ def test_mistakes_are_one_line(answers, source, tmp_path):
 
 def test_a_dry_run_says_what_there_is_and_writes_nothing(answers, study, source, tmp_path):
     out = f"output={tmp_path}/x"
-    done = job("agreement", DEFAULT, f"run={answers}", out, "--dry-run")
+    done = run_here("agreement", DEFAULT, f"run={answers}", out, "--dry-run")
     assert (
         "10 answers of 1 annotators to 6 questions (grid) would be compared with SCS" in done.stderr
     )
-    done = job("annotate", "configs/annotate/local.yaml", f"run={study}", out, "--dry-run")
+    done = run_here("annotate", "configs/annotate/local.yaml", f"run={study}", out, "--dry-run")
     assert "10 questions (grid) would be asked on port 8000 of 127.0.0.1" in done.stderr
-    done = job("questions", "configs/questions/grids.yaml", f"run={source}", out, "--dry-run")
+    done = run_here("questions", "configs/questions/grids.yaml", f"run={source}", out, "--dry-run")
     assert "13 questions (grid): 6 of 6 that" in done.stderr
     assert not (tmp_path / "x").exists()

@@ -92,7 +92,7 @@ def test_hpds_test_and_training_files(tmp_path):
         {"prompt": "a", "file_path": ["0", "1"], "human_preference": [0, 1], "user_hash": "u"},
         {"prompt": "b", "image_path": ["2", "3"], "human_preference": [1, 0], "user_hash": "v"},
     ]
-    with pytest.raises(UserError, match="row 1 lacks file_path, rank"):
+    with pytest.raises(UserError, match="row 1 has no file_path, rank"):
         read_choices(saved(tmp_path / "bad.json", [{"prompt": "a", "rank": None}]), "hpd")
     for rows in (training, training[::-1]):
         table = read_choices(saved(tmp_path / "train.json", rows))
@@ -104,12 +104,12 @@ def test_hpds_test_and_training_files(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "told"),
     [
-        ("c.txt", "", "must be a .parquet, .csv, .json or .jsonl file"),
+        ("c.txt", "", "must be .parquet, .csv, .json or .jsonl"),
         ("c.json", "{", "not valid JSON"),
         ("c.json", "{}", "must be a list of objects"),
         ("c.json", "[]", "must hold at least one"),
-        ("c.csv", "left_id,right_id\na,b\n", "row 1 lacks choice.*it has left_id, right_id"),
-        ("c.csv", "left_id,right_id,choice\na,b,left\na,,left\n", "row 2 lacks right_id"),
+        ("c.csv", "left_id,right_id\na,b\n", "row 1 has no choice.*it has left_id, right_id"),
+        ("c.csv", "left_id,right_id,choice\na,b,left\na,,left\n", "row 2 has no right_id"),
         ("c.csv", "left_id,right_id,choice\na,b,first\n", "left, right or tie, got 'first' in row"),
         ("c.csv", "left_id,right_id,choice\na,b,left,x\n", "row 1 has more cells"),
         ("c.parquet", "no", "cannot be read"),

@@ -8,7 +8,8 @@ import sqlite3
 import aiohttp
 import pytest
 
-from tests.support.annotators import Annotator, Serving, all_work, job
+from tests.support.annotators import Annotator, Serving, all_work
+from tests.support.jobs import run_here
 
 QUESTIONS = 10
 
@@ -150,7 +151,7 @@ def test_a_pseudonym_belongs_to_who_took_it_and_the_link_back_returns(serving, s
             async with stranger.session.get("/api/item") as response:
                 assert response.status == 401
             async with stranger.session.get("/?as=anna.0123456789abcdef") as response:
-                assert "Go on" not in await response.text()
+                assert "Continue" not in await response.text()
         async with Annotator(serving, "anna", study) as returned:
             async with returned.session.get(link) as response:
                 assert response.url.path == "/answer"
@@ -186,7 +187,7 @@ def shared_serving(study, tmp_path_factory):
 
 def test_mistakes_are_one_line(study, source, serving, tmp_path):
     def told(*line):
-        done = job(*line)
+        done = run_here(*line)
         assert done.returncode == 2, done.stderr
         assert done.stderr.strip().count("\n") == 0
         return done.stderr

@@ -14,7 +14,8 @@ from raypipe.storage import schema
 from raypipe.studies.align.choices import decide as decide_pairs
 from raypipe.studies.align.choices import read_choices
 from tests.support import study_runs
-from tests.support.annotators import Serving, all_work, job, questions
+from tests.support.annotators import Serving, all_work, questions
+from tests.support.jobs import run_here
 
 NOISE = {"ada": 0.02, "ben": 0.1, "cem": 0.2, "dora": 0.3, "eva": 0.1}
 """Chance that somebody prefers the grid of the lower score."""
@@ -58,7 +59,7 @@ def done(tmp_path_factory):
     with Serving(study, root / "answers", "rate=1000") as serving:
         workers = asyncio.run(all_work(serving, study, people))
         serving.stop()
-    made = job("agreement", "configs/agreement/default.yaml", f"run={root}/answers",
+    made = run_here("agreement", "configs/agreement/default.yaml", f"run={root}/answers",
                f"output={root}/agreement", "statistics.resamples=499")  # fmt: skip
     assert made.returncode == 0, made.stderr
     results = json.loads((root / "agreement" / "results.json").read_text())
@@ -195,12 +196,12 @@ def test_finished_runs_are_not_made_again_unless_there_are_further_answers(done)
     _, _, root, _ = done
     line = ["agreement", "configs/agreement/default.yaml", f"run={root}/answers",
             f"output={root}/agreement", "statistics.resamples=499"]  # fmt: skip
-    assert "already complete" in job(*line).stderr
+    assert "already complete" in run_here(*line).stderr
     table = root / "answers" / "answers.parquet"
     before = table.read_bytes()
     fewer = pq.read_table(table).slice(0, 300)
     pq.write_table(fewer, table)
-    again = job(*line)
+    again = run_here(*line)
     table.write_bytes(before)
     assert again.returncode == 0, again.stderr
     assert "already complete" not in again.stderr

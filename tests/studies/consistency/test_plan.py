@@ -160,7 +160,7 @@ def test_comparisons_are_all_pairs_or_those_asked_for(study, tree):
     assert make_plan(study(**found)).comparisons == (("a", "b"), ("a", "c"), ("b", "c"))
     assert make_plan(study(**found, comparisons=[["c", "a"]])).comparisons == (("c", "a"),)
     told = mistake(study(**found, comparisons=[["c", "d"]]))
-    assert told == "comparisons name models that are not there: ['d']"
+    assert told == "comparisons name unknown models: ['d']"
 
 
 def test_a_duplicate_prompt_is_planned_once_with_a_warning(study):

@@ -59,9 +59,11 @@ def test_a_picture_in_place_of_another_is_another_sample(over, tmp_path):
 
 def test_models_must_have_the_same_seeds_and_are_told_which(over):
     told = mistake(over({"one": {"a cat": [1, 2]}, "two": {"a cat": [1, 2, 3]}}))
-    assert told == "all models must have images of the same seeds: one lacks 3"
+    assert told == "all models must have images of the same seeds: one is missing 3"
     told = mistake(over({}, seeds=[1, 2, 9]))
-    assert told == ("all models must have images of the same seeds: one lacks 9; two lacks 9")
+    assert told == (
+        "all models must have images of the same seeds: one is missing 9; two is missing 9"
+    )
     assert make_plan(over({}, seeds=[2, 1])).seeds == (2, 1)
 
 

@@ -1,31 +1,16 @@
-"""jobs/evaluate.py and jobs/align.py as a user meets them: one line for a mistake, and light."""
-
-import re
-import subprocess
-import sys
+"""jobs/evaluate.py as a user meets it: plans, and one line for a mistake."""
 
 import pytest
 import yaml
 
 from raypipe.config.strict import load
 from raypipe.studies.evaluate.settings import Evaluate
-from tests.support import ROOT, evaluate_runs, pair_runs
-
-LOADED = re.compile(r"^import time:[\d |]+(\S+)$", re.MULTILINE)
-HEAVY = {"torch", "ray", "diffusers", "transformers", "open_clip", "scipy", "matplotlib"}
+from tests.support import evaluate_runs, pair_runs
+from tests.support.jobs import Done, run_here
 
 
-def job(*arguments, name="evaluate") -> subprocess.CompletedProcess:
-    command = [sys.executable, "-X", "importtime", f"jobs/{name}.py", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-
-
-def loaded(done) -> set[str]:
-    return {name.partition(".")[0] for name in LOADED.findall(done.stderr)}
-
-
-def said(done) -> list[str]:
-    return [line for line in done.stderr.splitlines() if not line.startswith("import time:")]
+def job(*arguments) -> Done:
+    return run_here("evaluate", *arguments)
 
 
 @pytest.fixture
@@ -41,18 +26,10 @@ def file(tmp_path):
     return path
 
 
-@pytest.mark.parametrize("name", ["evaluate", "align"])
-def test_help_loads_nothing_heavy(name):
-    done = job("--help", name=name)
-    assert done.returncode == 0
-    assert not loaded(done) & HEAVY
-
-
 def test_a_dry_run_says_what_would_be_done(file, tmp_path):
     done = job(file, "--dry-run")
     assert done.returncode == 0
     assert "2 pictures of good, bad, 2 of them new" in done.stderr
-    assert not loaded(done) & (HEAVY - {"scipy"})
     assert not (tmp_path / "run").exists()
 
 
@@ -60,7 +37,6 @@ def test_a_finished_run_returns_at_once(file, tmp_path):
     evaluate_runs.finish(load(file, [], Evaluate))
     done = job(file)
     assert (done.returncode, done.stdout) == (0, f"{tmp_path}/run\n")
-    assert not loaded(done) & HEAVY
 
 
 @pytest.mark.parametrize(
@@ -76,7 +52,6 @@ def test_a_finished_run_returns_at_once(file, tmp_path):
 def test_a_mistake_is_one_line(file, override, told):
     done = job(file, override)
     assert done.returncode == 2
-    (line,) = said(done)
+    (line,) = done.stderr.splitlines()
     assert line.startswith("error: ")
     assert told in line
-    assert not loaded(done) & {"torch", "ray"}

@@ -159,4 +159,4 @@ def test_the_page_says_what_the_numbers_say(config):
     assert f"guidance raises sharpness by {lift:.3f}" in page
     assert "A loss of general ability beyond 0.2 standard deviations is excluded" in page
     assert page.count("<svg") == 2
-    assert "guidance less sft" in report.summary(results)
+    assert "guidance minus sft" in report.summary(results)

@@ -1,8 +1,5 @@
 """The face LoRA job before anything runs: what it plans, what it refuses, and what it imports."""
 
-import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,13 +8,10 @@ from pydantic import ValidationError
 
 from raypipe.errors import UserError
 from raypipe.models.lora.adapter import check_targets
-from raypipe.storage.directory import config_hash
 from raypipe.studies.face_lora import plan as lora_plan
 from raypipe.studies.face_lora import run as face_lora_run
-from raypipe.studies.face_lora.settings import FaceLora
-from tests.support import ROOT, finish_run, lora_runs, pair_runs
-
-HEAVY = {"torch", "ray", "diffusers", "transformers", "peft"}
+from tests.support import finish_run, lora_runs, pair_runs
+from tests.support.jobs import Done, run_here
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +141,7 @@ def test_pictures_that_another_run_has_encoded_are_used_if_they_are_the_same(con
         lora_plan.check_encoded(run.uri, pictures, texts, base)
     run.begin(settings, model=base)
     lora_plan.keep_plan(run, pictures, texts)
-    with pytest.raises(UserError, match=r"but .* lacks \d+ files of them"):
+    with pytest.raises(UserError, match=r"but .* has \d+ files missing"):
         lora_plan.check_encoded(run.uri, pictures, texts, base)
     for batch in (*run.samples()["batch_id"].to_pylist(), *texts["batch_id"].to_pylist()):
         run.folder.write(f"data/{batch}.arrow", b"")
@@ -173,7 +167,9 @@ def test_pairs_that_another_family_painted_are_refused(config, inputs, tmp_path)
     model = {"name": "sdxl", "id": "miniature/sdxl"}
     with pytest.raises(UserError) as error:
         lora_plan.check_inputs(config(pairs=painted, model=model))
-    assert "must be of the family that painted the pairs, but sdxl is SDXL and " in str(error.value)
+    assert "must be of the family that inpainted the pairs, but sdxl is SDXL and " in str(
+        error.value
+    )
     assert "miniature/sd15, Stable Diffusion 1.5" in str(error.value)
 
 
@@ -208,9 +204,8 @@ def test_a_config_that_cannot_work_is_refused(config, change, told):
         config(**change)
 
 
-def job(*arguments, python=()) -> subprocess.CompletedProcess:
-    command = [sys.executable, *python, "jobs/face_lora.py", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+def job(*arguments) -> Done:
+    return run_here("face_lora", *arguments)
 
 
 @pytest.fixture
@@ -219,24 +214,6 @@ def path(config, tmp_path):
     file = tmp_path / "config.yaml"
     file.write_text(yaml.safe_dump(tree))
     return file
-
-
-def test_help_mistakes_and_finished_runs_load_nothing_heavy(path, config, tmp_path):
-    def loaded(*arguments):
-        done = job(*arguments, python=["-X", "importtime"])
-        names = re.findall(r"^import time:[\d |]+(\S+)$", done.stderr, re.MULTILINE)
-        assert not {name.partition(".")[0] for name in names} & HEAVY
-        return done
-
-    assert loaded("--help").returncode == 0
-    done = loaded(path, "loss.wieght=2")
-    assert done.returncode == 2
-    assert "unknown key loss.wieght; did you mean weight?" in done.stderr
-    settings = FaceLora.model_validate(yaml.safe_load(path.read_text()))
-    run = face_lora_run.LoraRun(settings.output)
-    run.begin(settings)
-    run.finish({"config_hash": config_hash(settings)})
-    assert loaded(path).stdout == f"{tmp_path}/run\n"
 
 
 def test_a_dry_run_tells_the_plan_and_leaves_no_trace(path, tmp_path):

@@ -312,8 +312,10 @@ def kept(settings, step=8):
     return state.read(Folder(settings.output), step)
 
 
-def test_a_training_that_is_killed_three_times_goes_on_to_the_same_bits(config):
-    steps = {"training": {"ema": 0.8, "steps": 24, "checkpoint_every": 3}}
+@pytest.mark.parametrize("kills", [1, pytest.param(3, marks=pytest.mark.long)])
+def test_a_training_that_is_killed_goes_on_to_the_same_bits(config, kills):
+    last = 8 * kills
+    steps = {"training": {"ema": 0.8, "steps": last, "checkpoint_every": 3}}
     disturbed, alone = (config(name, **RANDOM | steps) for name in ("killed", "alone"))
     trainer(alone).run()
     folder = Folder(disturbed.output)
@@ -325,7 +327,7 @@ def test_a_training_that_is_killed_three_times_goes_on_to_the_same_bits(config):
         "1",
         "0",
     ]
-    for _ in range(3):
+    for _ in range(kills):
         there = state.steps(folder)
         process = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL)
         while state.steps(folder) == there:
@@ -333,9 +335,9 @@ def test_a_training_that_is_killed_three_times_goes_on_to_the_same_bits(config):
             time.sleep(0.005)
         process.kill()
         process.wait()
-    assert max(state.steps(folder)) < 24
+    assert max(state.steps(folder)) < last
     trainer(disturbed).run()
-    one, other = kept(disturbed, 24).tensors, kept(alone, 24).tensors
+    one, other = kept(disturbed, last).tensors, kept(alone, last).tensors
     assert one.keys() == other.keys()
     assert any(name.startswith("average/") for name in one)
     for name, tensor in one.items():

@@ -11,7 +11,8 @@ from raypipe.storage import schema
 from raypipe.studies.annotate.order import order
 from raypipe.studies.questions import draw
 from tests.support import study_runs
-from tests.support.annotators import job, questions
+from tests.support.annotators import questions
+from tests.support.jobs import run_here
 
 
 def test_names_say_nothing_and_pictures_hold_only_pixels(source, study):
@@ -42,11 +43,11 @@ def test_names_say_nothing_and_pictures_hold_only_pixels(source, study):
 def test_a_finished_run_is_made_once(source, study, tmp_path):
     before = (study / "questions.parquet").read_bytes()
     config = study.with_suffix(".yaml")
-    done = job("questions", config, "repeats=2", "checks=2")
+    done = run_here("questions", config, "repeats=2", "checks=2")
     assert "already complete" in done.stderr
     assert (study / "questions.parquet").read_bytes() == before
     assert json.loads((study / "manifest.json").read_text())["counts"]["question"] == 6
-    other = job("questions", config, "repeats=1", "checks=2")
+    other = run_here("questions", config, "repeats=1", "checks=2")
     assert (other.returncode, "this config changes repeats" in other.stderr) == (2, True)
 
 
@@ -64,7 +65,7 @@ def test_a_finished_run_is_made_once(source, study, tmp_path):
 )
 def test_mistakes_are_one_line(source, tmp_path, changes, told):
     (tmp_path / "c.yaml").write_text(f"run: {source}\nkind: grid\noutput: {tmp_path}/x\n")
-    done = job("questions", tmp_path / "c.yaml", *changes)
+    done = run_here("questions", tmp_path / "c.yaml", *changes)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert told in done.stderr
     assert not (tmp_path / "x").exists()

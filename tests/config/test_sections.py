@@ -4,22 +4,7 @@ import pytest
 
 from raypipe.config.model import Model, Sampler
 from raypipe.config.networks import Encoder
-from raypipe.config.strict import load
 from raypipe.studies.consistency.settings import Consistency
-from tests.support import ROOT
-
-CONFIGS = sorted((ROOT / "configs" / "consistency").glob("*.yaml"))
-
-
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_every_config_that_ships_is_valid(path):
-    config = load(path, [], Consistency)
-    assert config.output == f"runs/{path.stem}"
-
-
-def test_there_are_configs_to_ship():
-    names = {"miniature", "miniature_paper", "sdxl_vs_pixart", "sdxl_vs_lora", "folder"}
-    assert names <= {path.stem for path in CONFIGS}
 
 
 def test_a_model_keeps_the_runs_sampler_but_for_its_own_keys():
