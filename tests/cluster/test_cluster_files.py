@@ -209,6 +209,7 @@ def test_the_image_carries_upstreams_environment():
     assert all(re.fullmatch(r"[\w.-]+==[\w.]+", pin) for pin in pins if pin[0] != "#")
     made = (ROOT / "Makefile").read_text()
     assert "env-imagereward: $(UPSTREAM)/.installed" in made
+    assert DEFAULT == ROOT / ".venv-imagereward" / "bin" / "python"
     assert f"UPSTREAM := {DEFAULT.parents[1].name}\n" in made
     assert f"{DEFAULT.parents[1].name}/" in (ROOT / ".gitignore").read_text().splitlines()
 

@@ -13,7 +13,7 @@ from raypipe.miniature.scenes import render
 from raypipe.miniature.specs import sample_portrait, sample_scene
 from raypipe.weights.locate import miniature_path
 
-COUNT = 20
+COUNT = 40
 
 
 def warped_eyes(picture, marks, rng):

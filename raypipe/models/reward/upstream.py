@@ -25,7 +25,7 @@ from raypipe.models.reward.input import standardized, texts_for
 
 VARIABLE = "RAYPIPE_IMAGEREWARD_PYTHON"
 WORKER = Path(__file__).with_name("upstream_worker.py")
-DEFAULT = Path(__file__).parents[2] / ".venv-imagereward" / "bin" / "python"
+DEFAULT = Path(__file__).parents[3] / ".venv-imagereward" / "bin" / "python"
 
 MED_CONFIG = {
     "architectures": ["BertModel"],
