@@ -8,8 +8,8 @@ from raypipe.config.networks import Encoder
 from raypipe.errors import UserError
 from raypipe.weights.families import ENCODED
 from raypipe.weights.locate import (
-    _hub_commit,
     fingerprint,
+    hub_commit,
     is_local,
     locate,
     lora_file,
@@ -124,11 +124,11 @@ def pinned_model(model: Model) -> Model:
         where = getattr(model, key) and locate(getattr(model, key))
         if where and not is_local(where) and "://" not in where:
             repository = "/".join(where.split("/")[:2])
-            commits[revision] = _hub_commit(repository, getattr(model, revision), what)
+            commits[revision] = hub_commit(repository, getattr(model, revision), what)
     if model.lora is not None:
         where = locate(model.lora.id)
         if not is_local(where) and "://" not in where:
-            commit = _hub_commit(where, model.lora.revision, what)
+            commit = hub_commit(where, model.lora.revision, what)
             commits["lora"] = model.lora.model_copy(update={"revision": commit})
     return model.model_copy(update=commits)
 

@@ -71,7 +71,7 @@ def fingerprint(
         return _hash_listing(where, what)
     if is_local(where):
         return _hash_files(where, what, suffixes)
-    return f"{where}@{_hub_commit(where, revision, what)}"
+    return f"{where}@{hub_commit(where, revision, what)}"
 
 
 @cache
@@ -103,7 +103,8 @@ def _hash_listing(where: str, what: str) -> str:
 
 
 @cache
-def _hub_commit(where: str, revision: str | None, what: str) -> str:
+def hub_commit(where: str, revision: str | None, what: str) -> str:
+    """The commit that a revision of a hub repository is now. UserError where the hub has none."""
     from huggingface_hub import HfApi
     from huggingface_hub.utils import HfHubHTTPError, HFValidationError
 

@@ -21,11 +21,15 @@ from tests.support.stand_in_runs import assert_same, config, finish, start, tabl
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 
-def test_lost_actors_nodes_and_heads_in_one_run(undisturbed_stand_in):
+@pytest.mark.parametrize(
+    "faults", [["node"], pytest.param(["actor", "slow", "node", "head"], marks=pytest.mark.long)]
+)
+def test_what_is_lost_in_the_middle_is_made_again(undisturbed_stand_in, faults):
     """`make chaos` draws many more; lost drivers are in test_consistency.py."""
-    chaos.chaos(1, 0, ["actor", "slow", "node", "head"], undisturbed_stand_in)
+    chaos.chaos(1, 0, faults, undisturbed_stand_in)
 
 
+@pytest.mark.long  # engine/test_work.py shows that little of the plan is under way at a time
 def test_more_pictures_than_the_object_store_holds(tmp_path, monkeypatch):
     """80 MB of store for 120 MB of pictures, and an encoder slower than the generators."""
     for key, value in chaos.ENVIRONMENT.items():
@@ -47,6 +51,7 @@ def test_more_pictures_than_the_object_store_holds(tmp_path, monkeypatch):
     assert 0 < max(json.loads(line)["object_store_mib"] for line in lines) <= 80
 
 
+@pytest.mark.long  # engine/test_cluster.py has the limits of an autoscaler without one
 def test_nodes_come_when_there_is_work_and_go_when_there_is_none(undisturbed_stand_in, tmp_path):
     """On Ray's fake node provider, which starts real node processes; from none to two and back."""
     port = _free_port()

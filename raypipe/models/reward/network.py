@@ -3,7 +3,7 @@
 A ViT-L/16 sees the picture, a BERT reads the text and attends to the picture, and a linear head
 reads the number off the text's first token (Xu et al. 2023, arXiv 2304.05977; the layout of
 github.com/THUDM/ImageReward). Built from transformers' BLIP classes; equal to the package
-image-reward 1.5 to float rounding (tests/golden).
+image-reward 1.5 to float rounding (tests/models/reward/test_golden.py).
 """
 
 from collections.abc import Mapping

@@ -10,7 +10,7 @@ from raypipe.report import figures
 from raypipe.report.sheet import Section, Sheet, Strip, Table
 from raypipe.report.words import UNDEFINED, confidence, number, p_phrase
 from raypipe.storage.files import Folder
-from raypipe.studies.face_score.results import SIDES, _test_crops
+from raypipe.studies.face_score.results import SIDES, crops_of_test
 from raypipe.studies.face_score.task import TESTED
 from raypipe.training.loop import STEPS, read_log
 
@@ -83,7 +83,7 @@ def _curve(name: str, lines: Sequence[dict[str, Any]], key: str, level: float) -
 
 def _hardest(folder: Folder) -> list[Strip]:
     tested = pq.read_table(folder.open(TESTED)).to_pylist()
-    crops = _test_crops(folder, ["good", "bad"])
+    crops = crops_of_test(folder, ["good", "bad"])
     order = sorted(
         range(len(tested)), key=lambda i: tested[i]["good_score"] - tested[i]["bad_score"]
     )

