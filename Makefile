@@ -38,7 +38,7 @@ ablation: faces
 	$(PY) jobs/face_ablation.py configs/face_ablation/miniature.yaml
 
 test: $(INSTALLED)
-	$(PY) -m pytest --numprocesses 2 --dist loadfile -m "not long"
+	$(PY) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m "not long"
 
 # The long forms of what `make test` shows in short.
 test-long: $(INSTALLED)

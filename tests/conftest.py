@@ -22,6 +22,11 @@ settings.register_profile("raypipe", deadline=None)
 settings.load_profile("raypipe")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests on Ray first: they wait long, and nothing is left to do beside the last of them."""
+    items.sort(key=lambda item: item.get_closest_marker("ray") is None)
+
+
 class TinyModels:
     """Directories of tiny models, each made when a test first asks for it, for all test workers."""
 
