@@ -2,11 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-import ray
-
 from raypipe.console import message
 from raypipe.engine import cluster
-from raypipe.engine.chain import run_chain
 from raypipe.engine.monitor import Monitor, Recorder, prometheus
 from raypipe.engine.progress import Display
 from raypipe.engine.session import Session
@@ -21,6 +18,11 @@ def run_chains(
     pools = [[(step.key or step.name, step.pool) for step in steps] for _, steps in chains]
     for warning in cluster.connect(session, pools):
         message(f"warning: {warning}")
+    # not before: Ray Data reads when it is imported how much it may print
+    import ray
+
+    from raypipe.engine.chain import run_chain
+
     here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
         ray.get_runtime_context().get_node_id(), soft=False
     )  # beside the driver: a node that is lost later takes no count with it

@@ -91,7 +91,7 @@ def undisturbed(models, ray_address, tmp_path_factory):
 def test_a_run_keeps_its_contract(undisturbed):
     directory, _, out, err = undisturbed
     assert out.splitlines()[-1] == str(directory)
-    assert "Traceback" not in err
+    assert "INFO" not in err  # of Ray, which keeps its own messages unless --verbose asks for them
     samples = table(directory, "samples")
     images, embeddings = table(directory, "images"), table(directory, "embeddings")
     assert len(samples) == 60
