@@ -192,7 +192,7 @@ def _sampler(sampler: Mapping[str, Any]) -> str:
 def _prompts(results: Mapping[str, Any], config: Mapping[str, Any]) -> str:
     n = max((model["n_prompts"] for model in results["models"]), default=0)
     source = config.get("prompts")
-    return f"{n:,} of {source}" if isinstance(source, str) else f"{n:,}"
+    return f"{n:,} of {source.rpartition('/')[2]}" if isinstance(source, str) else f"{n:,}"
 
 
 def _images_per_prompt(results: Mapping[str, Any]) -> str:
