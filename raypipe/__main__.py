@@ -1,6 +1,7 @@
 """`raypipe JOB CONFIG [a.b=c ...]` from anywhere: `python jobs/JOB.py ...` of a checkout."""
 
 import sys
+import textwrap
 from importlib import import_module
 
 from raypipe import __version__
@@ -25,8 +26,9 @@ USAGE = f"""usage: raypipe JOB CONFIG [a.b=c ...] [--dry-run] [--output URI] [--
        raypipe rates RUN
 
 CONFIG is a YAML file, or the name of one that comes with raypipe: raypipe consistency miniature.
-Jobs: {", ".join(JOBS)}. `raypipe JOB --help` says what each does; `rates` prints the measured rates
-of a finished run."""
+`rates` prints the measured rates of a finished run. `raypipe JOB --help` says what a job does:
+
+{textwrap.fill(", ".join(JOBS), 79, initial_indent="  ", subsequent_indent="  ")}"""
 
 
 def main() -> None:

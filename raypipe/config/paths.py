@@ -5,6 +5,7 @@ that come with the package, to the working directory. Lists of prompts and seeds
 package are found by name from anywhere.
 """
 
+import difflib
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -51,6 +52,9 @@ def find_config(job: str, name: str) -> Path:
     inside = shipped() / name.removeprefix("configs/")
     if inside.suffix == ".yaml" and inside.is_file():
         return inside
+    near = difflib.get_close_matches(name.removesuffix(".yaml"), known, n=1)
+    if near:
+        raise UserError(f"config file not found: {name}; did you mean {near[0]}?")
     ours = f"; those that come with raypipe are {', '.join(known)}" if known else ""
     raise UserError(f"config file not found: {name}{ours}")
 

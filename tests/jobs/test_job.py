@@ -229,7 +229,7 @@ def test_a_config_that_comes_with_raypipe_is_found_by_name_from_anywhere(
         assert (status, told) == (0, f"{ROOT}/configs/prompts/miniature_demo.txt runs/miniature\n")
     status, _, told = here(lambda *_: "", "minature")
     assert status == 2
-    assert told.startswith("error: config file not found: minature; those that come with raypipe")
+    assert told == "error: config file not found: minature; did you mean miniature?\n"
 
 
 def test_a_stored_config_holds_wherever_it_is_read(finished, tmp_path, monkeypatch):
