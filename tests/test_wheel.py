@@ -1,5 +1,6 @@
 """The wheel is enough: installed alone, in an empty directory, it finds its configs and weights."""
 
+import os
 import subprocess
 import sys
 import sysconfig
@@ -12,8 +13,14 @@ from tests.support import ROOT
 
 
 def call(*command, cwd=ROOT):
+    """Run it as in a new shell: a PYTHONPATH of this process would lead to the checkout."""
     done = subprocess.run(
-        [str(part) for part in command], cwd=cwd, capture_output=True, text=True, check=False
+        [str(part) for part in command],
+        cwd=cwd,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return done
