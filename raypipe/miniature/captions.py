@@ -4,8 +4,6 @@ A caption that names little belongs to many pictures, so a vague prompt yields d
 a specific one consistent samples: the property that the consistency score is about.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from .specs import Item, Portrait, Scene, Spec

@@ -8,8 +8,6 @@ answers (raypipe.storage.schema.CHOICES) name pictures as jobs/evaluate.py does.
 here, and no metric is used: see `raypipe.miniature.face_judge`.
 """
 
-from __future__ import annotations
-
 import argparse
 import io
 import sys

@@ -3,8 +3,6 @@
 Shape letters: B batch, C channels, H W picture, L tokens, E embedding.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

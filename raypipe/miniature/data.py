@@ -3,8 +3,6 @@
 Seeds from `HELD_OUT` on are never trained on. Shape letters: N pictures, H W 64×64, C colours.
 """
 
-from __future__ import annotations
-
 from functools import partial
 from multiprocessing import Pool
 from pathlib import Path

@@ -3,8 +3,6 @@
 Shape letters: B batch, C latent channels (4), h w latent height and width (16).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

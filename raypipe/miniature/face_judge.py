@@ -6,8 +6,6 @@ difference is how bad the face is. Shape letters: D values of the window around 
 (rows × columns × colours), T templates, S shifts by whole pixels.
 """
 
-from __future__ import annotations
-
 from functools import cache, lru_cache
 from itertools import product
 

@@ -4,8 +4,6 @@ The renderer always puts hair and background at the same places, so a median the
 colour of the palette show a picture's attributes.
 """
 
-from __future__ import annotations
-
 from functools import cache
 
 import numpy as np

@@ -4,8 +4,6 @@ A batch is a function of the step alone, so a run that was stopped and started a
 pictures that an undisturbed one would have seen.
 """
 
-from __future__ import annotations
-
 import logging
 import time
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Train the style LoRA on the SDXL-shaped UNet: stylised renders, trigger "in the style of tok"."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import torch

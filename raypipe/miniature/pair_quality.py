@@ -3,8 +3,6 @@
 python -m raypipe.miniature.pair_quality RUN [--split test]
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections import defaultdict

@@ -1,7 +1,5 @@
 """The colours of the miniature world, far enough apart to be distinguished by pixels."""
 
-from __future__ import annotations
-
 COLOURS = {
     "red": (215, 40, 40),
     "orange": (245, 140, 30),

@@ -1,7 +1,5 @@
 """The parts of the training, in order: each reads the output of those before it."""
 
-from __future__ import annotations
-
 import json
 import logging
 from pathlib import Path

@@ -6,8 +6,6 @@ Their seeds begin at `PHOTOS`: no other part of the miniature world is trained o
 (those are trained below `data.HELD_OUT`, and measured shortly after it).
 """
 
-from __future__ import annotations
-
 import argparse
 import io
 import json

@@ -1,7 +1,5 @@
 """Draw a portrait: a stylised head and shoulders that a stock face detector recognises."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from .palette import CLOTHES, COLOURS, HAIR, SKIN

@@ -1,7 +1,5 @@
 """Quality figures of the committed models, on captions of seeds that no part was trained on."""
 
-from __future__ import annotations
-
 import time
 from pathlib import Path
 

@@ -6,8 +6,6 @@ something else, or the same badly: smeared, noisy, or with pieces in the wrong p
 Shape letters: B batch, H W picture (64), C colours.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -4,8 +4,6 @@
 (64, 64, 3)
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from . import portrait

@@ -4,8 +4,6 @@ one's. Its four latent channels inpaint too, as those of any text-to-image check
 Shape letters: B batch, L tokens (77), D text width, C h w latents.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import torch

@@ -3,8 +3,6 @@
 Shape letters: B batch, L tokens (77), D text width, C h w latents.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import torch

@@ -1,7 +1,5 @@
 """The config of `jobs/train_miniature.py`; importing it loads no torch."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from pydantic import Field, field_validator

@@ -4,8 +4,6 @@ Shape letters: H, W picture height and width (64), C the three colours. Lengths 
 origin is the top left corner, y points down. A signed distance is negative inside a shape.
 """
 
-from __future__ import annotations
-
 import itertools
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The structured description behind every render: what a miniature picture shows."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

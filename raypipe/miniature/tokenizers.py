@@ -3,8 +3,6 @@
 Both accept any text: the first falls back to bytes, the second to letters and `<unk>`.
 """
 
-from __future__ import annotations
-
 import json
 import string
 from collections.abc import Iterable

@@ -3,8 +3,6 @@
 Shape letters: B batch, C channels, H W picture, h w latents.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np
