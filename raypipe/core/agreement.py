@@ -14,7 +14,7 @@ import numpy as np
 import scipy
 from numpy.typing import ArrayLike
 
-from raypipe.core.bootstrap import CHUNK_DRAWS
+from raypipe.core.bootstrap import chunks, percentile_ends
 from raypipe.core.estimates import Estimate, Significance
 from raypipe.core.pairs import FloatArray
 from raypipe.core.ranking import clopper_pearson
@@ -153,14 +153,12 @@ def krippendorff_alpha(
     rng = np.random.default_rng(seed)
     flat, n = pairs_MCC.reshape(len(n_MC), -1), len(n_MC)
     alphas = []
-    step = max(1, CHUNK_DRAWS // n)
-    for start in range(0, resamples, step):
-        drawn_BM = rng.multinomial(n, np.full(n, 1 / n), size=min(step, resamples - start))
+    for size in chunks(resamples, n):
+        drawn_BM = rng.multinomial(n, np.full(n, 1 / n), size=size)
         alphas.append(_alphas((drawn_BM @ flat).reshape(-1, *pairs_MCC.shape[1:]), level))
     known = np.concatenate(alphas)
     known = known[~np.isnan(known)]  # draws of items that are all alike
-    low, high = np.quantile(known, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Estimate(float(whole), float(low), float(high))
+    return Estimate(float(whole), *percentile_ends(known, confidence))
 
 
 def _alphas(o_BCC: FloatArray, level: Level) -> FloatArray:
@@ -204,9 +202,7 @@ def over_people(
         return Estimate(value, None, None, "the interval needs two annotators and two items")
     rng = np.random.default_rng(seed)
     (a, m), shares = v_AM.shape, []
-    step = max(1, CHUNK_DRAWS // m)
-    for start in range(0, resamples, step):
-        size = min(step, resamples - start)
+    for size in chunks(resamples, m):
         people_BA = rng.multinomial(a, np.full(a, 1 / a), size=size)
         items_BM = rng.multinomial(m, np.full(m, 1 / m), size=size)
         most_BM = np.sign(people_BA @ filled_AM)
@@ -214,8 +210,7 @@ def over_people(
         right_BM = (1 + side_M * most_BM) / 2
         total_B = weights_BM.sum(axis=1)
         shares.append((right_BM * weights_BM).sum(axis=1)[total_B > 0] / total_B[total_B > 0])
-    low, high = np.quantile(np.concatenate(shares), [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Estimate(value, float(low), float(high))
+    return Estimate(value, *percentile_ends(np.concatenate(shares), confidence))
 
 
 def surer(differences: ArrayLike, correct: ArrayLike, confidence: float = 0.95) -> Surer:

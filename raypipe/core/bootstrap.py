@@ -3,6 +3,8 @@
 Shape letters: P prompts, M pairs of images, N seeds, B resamples.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 import scipy
 from numpy.typing import ArrayLike
@@ -34,25 +36,40 @@ def bootstrap_mean(
     if np.ptp(x_P) == 0:
         return Estimate(mean, mean, mean)
     means_B = resampled_means(centred_P, seed=seed, resamples=resamples)
-    below = ((means_B < 0).mean() + (means_B <= 0).mean()) / 2
-    z0 = scipy.special.ndtri(np.clip(below, 1 / (resamples + 1), resamples / (resamples + 1)))
     acceleration = (centred_P**3).sum() / (6 * (centred_P**2).sum() ** 1.5)
+    low, high = mean + bca_ends(means_B, acceleration, confidence)
+    return Estimate(mean, float(low), float(high))
+
+
+def bca_ends(shifts_B: FloatArray, acceleration: float, confidence: float) -> FloatArray:
+    """Both ends of a BCa interval, as shifts of the estimate, from those of its resamples (B,)."""
+    n = len(shifts_B)
+    below = ((shifts_B < 0).mean() + (shifts_B <= 0).mean()) / 2
+    z0 = scipy.special.ndtri(np.clip(below, 1 / (n + 1), n / (n + 1)))
     z = z0 + scipy.special.ndtri([(1 - confidence) / 2, (1 + confidence) / 2])
     levels = scipy.special.ndtr(z0 + z / (1 - acceleration * z))
-    low, high = mean + np.quantile(means_B, levels)
-    return Estimate(mean, float(low), float(high))
+    return np.asarray(np.quantile(shifts_B, levels))
+
+
+def percentile_ends(values_B: FloatArray, confidence: float) -> tuple[float, float]:
+    """Both ends of the percentile interval of resampled values (B,)."""
+    low, high = np.quantile(values_B, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)
+
+
+def chunks(resamples: int, n: int) -> Iterator[int]:
+    """Numbers that sum to `resamples`: how many resamples of n things are drawn at a time."""
+    step = max(1, CHUNK_DRAWS // n)
+    for start in range(0, resamples, step):
+        yield min(step, resamples - start)
 
 
 def resampled_means(values_P: FloatArray, *, seed: int, resamples: int) -> FloatArray:
     """Means of `resamples` samples of P values drawn with replacement → (B,)."""
     rng = np.random.default_rng(seed)
     n = len(values_P)
-    step = max(1, CHUNK_DRAWS // n)
-    parts = [
-        values_P.take(rng.integers(n, size=(min(step, resamples - start), n))).mean(axis=1)
-        for start in range(0, resamples, step)
-    ]
-    return np.concatenate(parts)
+    draws = (rng.integers(n, size=(size, n)) for size in chunks(resamples, n))
+    return np.concatenate([values_P.take(drawn_BP).mean(axis=1) for drawn_BP in draws])
 
 
 def crossed_bootstrap(
@@ -84,15 +101,11 @@ def crossed_bootstrap(
         return Estimate(mean, None, None, rule)
     rng = np.random.default_rng(seed)
     means = []
-    step = max(1, CHUNK_DRAWS // n_prompts)
-    for start in range(0, resamples, step):
-        size = min(step, resamples - start)
+    for size in chunks(resamples, n_prompts):
         w_BP = np.stack([_draw_counts(rng, n_prompts) for _ in range(size)])
         c_BN = np.stack([_draw_seed_counts(rng, n_seeds) for _ in range(size)])
         means.append(_crossed_means(d_PM, w_BP, c_BN))
-    tails = [(1 - confidence) / 2, (1 + confidence) / 2]
-    low, high = np.quantile(np.concatenate(means), tails)
-    return Estimate(mean, float(low), float(high))
+    return Estimate(mean, *percentile_ends(np.concatenate(means), confidence))
 
 
 def _crossed_means(d_PM: FloatArray, w_BP: FloatArray, c_BN: FloatArray) -> FloatArray:

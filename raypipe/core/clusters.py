@@ -4,10 +4,9 @@ Shape letters: M pairs, K clusters, B resamples.
 """
 
 import numpy as np
-import scipy
 from numpy.typing import ArrayLike
 
-from raypipe.core.bootstrap import CHUNK_DRAWS
+from raypipe.core.bootstrap import bca_ends, chunks
 from raypipe.core.estimates import Estimate, Significance
 from raypipe.core.pairs import FloatArray
 
@@ -59,15 +58,11 @@ def bootstrap_clusters(
         return Estimate(mean, mean, mean)
     centred_K = s_K - mean * n_K
     shifts_B = _resampled_shifts(centred_K, n_K, seed=seed, resamples=resamples)
-    below = ((shifts_B < 0).mean() + (shifts_B <= 0).mean()) / 2
-    z0 = scipy.special.ndtri(np.clip(below, 1 / (resamples + 1), resamples / (resamples + 1)))
     without_K = (s_K.sum() - s_K) / (n_K.sum() - n_K)
     pull_K = without_K.mean() - without_K
     spread = (pull_K**2).sum()
     acceleration = (pull_K**3).sum() / (6 * spread**1.5) if spread else 0.0
-    z = z0 + scipy.special.ndtri([(1 - confidence) / 2, (1 + confidence) / 2])
-    levels = scipy.special.ndtr(z0 + z / (1 - acceleration * z))
-    low, high = mean + np.quantile(shifts_B, levels)
+    low, high = mean + bca_ends(shifts_B, acceleration, confidence)
     return Estimate(mean, float(low), float(high))
 
 
@@ -91,11 +86,9 @@ def sign_flip(sums: ArrayLike, *, seed: int, resamples: int = 9999) -> Significa
         p_value = (np.abs((2 * patterns - 1) @ d_K) >= observed).mean()
         return Significance(float(d_K.sum()), float(p_value), f"{name}, exact")
     rng = np.random.default_rng(seed)
-    step = max(1, CHUNK_DRAWS // len(d_K))
     as_large = 0
-    for start in range(0, resamples, step):
-        size = (min(step, resamples - start), len(d_K))
-        signs = 2.0 * rng.integers(2, size=size) - 1
+    for size in chunks(resamples, len(d_K)):
+        signs = 2.0 * rng.integers(2, size=(size, len(d_K))) - 1
         as_large += int((np.abs(signs @ d_K) >= observed).sum())
     p_value = (as_large + 1) / (resamples + 1)
     return Significance(float(d_K.sum()), p_value, f"{name}, {resamples} random patterns")
@@ -107,9 +100,8 @@ def _resampled_shifts(
     """Mean of `resamples` draws of clusters, minus the mean of all → (B,)."""
     rng = np.random.default_rng(seed)
     n = len(centred_K)
-    step = max(1, CHUNK_DRAWS // n)
     parts = []
-    for start in range(0, resamples, step):
-        drawn = rng.integers(n, size=(min(step, resamples - start), n))
+    for size in chunks(resamples, n):
+        drawn = rng.integers(n, size=(size, n))
         parts.append(centred_K[drawn].sum(axis=1) / counts_K[drawn].sum(axis=1))
     return np.concatenate(parts)

@@ -69,14 +69,6 @@ def semantic_consistency_score(embeddings: ArrayLike) -> Any:
     return scs_P[0] if single else scs_P
 
 
-def score_prompt(embeddings: ArrayLike) -> PromptScore:
-    """Score the images of one prompt, embeddings (N, D). Errors: see semantic_consistency_score."""
-    e_ND = np.asarray(embeddings)
-    if e_ND.ndim != 2:
-        raise ValueError(f"one prompt's embeddings must have shape (N, D), got {e_ND.shape}")
-    return _score_pairs(pair_scores(e_ND[None]))[0]
-
-
 def score_prompts(embeddings: Sequence[ArrayLike] | NDArray[Any]) -> list[PromptScore]:
     """Score many prompts; prompts may differ in their number of images.
 

@@ -13,7 +13,6 @@ from scipy.stats import ortho_group
 from raypipe.core.consistency import (
     convergence,
     jackknife_se,
-    score_prompt,
     score_prompts,
     semantic_consistency_score,
 )
@@ -167,7 +166,7 @@ def test_jackknife_is_near_the_true_spread_over_seeds():
 def test_score_prompt_finds_the_most_and_the_least_typical_image():
     angle_N = np.radians([0, 10, 20, 30, 90])
     e = np.stack([np.cos(angle_N), np.sin(angle_N)], axis=1)
-    score = score_prompt(e)
+    score = score_prompts([e])[0]
     assert (score.medoid, score.outlier, score.n_images) == (3, 4, 5)
     assert score.scs == pytest.approx(paper_loop(e))
     cosines = np.cos(angle_N[:, None] - angle_N[None]).sum(axis=1)
@@ -175,7 +174,7 @@ def test_score_prompt_finds_the_most_and_the_least_typical_image():
 
 
 def test_ties_go_to_the_first_image():
-    same = score_prompt(np.random.default_rng(0).normal(size=(1, 64)).repeat(7, axis=0))
+    same = score_prompts([np.random.default_rng(0).normal(size=(1, 64)).repeat(7, axis=0)])[0]
     assert (same.medoid, same.outlier) == (0, 0)
     assert same.scs == pytest.approx(100)
     assert same.scs_se == pytest.approx(0, abs=1e-6)
@@ -188,7 +187,7 @@ def test_rounding_does_not_break_ties():
 
 
 def test_two_images_have_a_score_and_no_standard_error():
-    score = score_prompt([[1.0, 0.0], [1.0, 1.0]])
+    score = score_prompts([[[1.0, 0.0], [1.0, 1.0]]])[0]
     assert score.scs == pytest.approx(100 * 0.5**0.5)
     assert score.scs_se is None
     with pytest.raises(ValueError, match="three or more images, got 2"):
@@ -198,7 +197,7 @@ def test_two_images_have_a_score_and_no_standard_error():
 def test_prompts_with_missing_images_are_scored_as_if_alone():
     full = embeddings(prompts=7, images=8)
     ragged = [e_ND[:n] for e_ND, n in zip(full, [8, 2, 5, 8, 3, 5, 8], strict=True)]
-    assert score_prompts(ragged) == [score_prompt(e_ND) for e_ND in ragged]
+    assert score_prompts(ragged) == [score_prompts([e_ND])[0] for e_ND in ragged]
     assert score_prompts(full) == score_prompts(list(full))
     assert score_prompts([]) == []
 
@@ -207,7 +206,7 @@ def test_a_prompt_without_a_pair_is_named():
     with pytest.raises(ValueError, match="prompt 1"):
         score_prompts([np.ones((3, 2)), np.ones((1, 2))])
     with pytest.raises(ValueError, match="got"):
-        score_prompt(np.ones((2, 3, 4)))
+        score_prompts([np.ones((2, 3, 4))])
 
 
 @given(SHAPES, st.integers(1, 40), st.sampled_from([np.float32, np.float64]))

@@ -9,7 +9,7 @@ from tests.support import ROOT
 
 HEAVY = {"ray", "diffusers", "transformers", "open_clip", "timm", "peft"}
 WITHOUT_TORCH = [
-    "agreement", "alignment", "batches", "bootstrap", "changes", "clusters", "consistency",
+    "agreement", "batches", "bootstrap", "changes", "clusters", "consistency",
     "estimates", "face_pairs", "frechet", "ids", "masks", "near_duplicates", "paired", "pairs",
     "power", "ranking", "regions", "split_half", "statistics", "study_size",
 ]  # fmt: skip

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 import pytest
 from PIL import Image
 
-from raypipe.core.consistency import score_prompt, semantic_consistency_score
+from raypipe.core.consistency import score_prompts, semantic_consistency_score
 from raypipe.core.ids import prompt_id
 from raypipe.core.pairs import pair_scores
 from raypipe.inputs.codec import inspect
@@ -112,7 +112,7 @@ def test_scores_are_the_cores_on_the_same_arrays(tmp_path, batch_size):
         assert scored.complete == [prompt_id(prompt) for prompt in prompts]
         assert (scored.pairs_PM == pair_scores(e_PND).astype(np.float32)).all()
         for row, e_ND in zip(scored.rows, e_PND, strict=True):
-            whole, seeds = score_prompt(e_ND), sorted(world.config.seeds)
+            whole, seeds = score_prompts([e_ND])[0], sorted(world.config.seeds)
             assert row["scs_se"] == whole.scs_se
             assert row["n_images"] == 5
             assert row["medoid_sample_id"] == f"{model}/{row['prompt']}/{seeds[whole.medoid]}"
