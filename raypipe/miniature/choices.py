@@ -9,7 +9,6 @@ here, and no metric is used: see `raypipe.miniature.face_judge`.
 """
 
 import argparse
-import io
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,17 +18,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
-from PIL import Image
 from pydantic import Field, ValidationError
 
 from raypipe.config.sections import SPLITS
 from raypipe.config.strict import Strict
 from raypipe.errors import UserError
+from raypipe.inputs.codec import decode
 from raypipe.inputs.runs import PairPictures, Pictures, Row, RunPictures, finished, read_usable
 from raypipe.storage import schema
 from raypipe.storage.files import Folder
 
-from .face_judge import SIDE, score
+from .face_judge import judged
 
 NAME = "the miniature judge"
 """The annotator."""
@@ -66,7 +65,8 @@ def answers(shown: Iterator[Shown], noise: float, seed: int) -> pa.Table:
     rows = []
     for pair in shown:
         scores = [
-            score(_pixels(data, name)) for data, name in zip(pair.pictures, pair.ids, strict=True)
+            judged(decode(data), f"{name}: the judge")
+            for data, name in zip(pair.pictures, pair.ids, strict=True)
         ]
         swapped, wrong = bool(rng.random() < 0.5), bool(rng.random() < noise)
         first_is_better = (scores[0] > scores[1]) != wrong
@@ -108,14 +108,6 @@ def pairs_to_show(uri: str, splits: tuple[str, ...]) -> Iterator[Shown]:
                 rows[i]["prompt"],
                 rows[i].get("kind"),
             )
-
-
-def _pixels(data: bytes, name: str) -> np.ndarray:
-    picture = Image.open(io.BytesIO(data)).convert("RGB")
-    if picture.size != (SIDE, SIDE):
-        size = "×".join(map(str, picture.size))
-        raise UserError(f"the judge knows pictures of {SIDE}×{SIDE} only, got {size}: {name}")
-    return np.asarray(picture)
 
 
 def _settings(overrides: list[str]) -> Settings:

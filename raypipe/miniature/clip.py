@@ -14,7 +14,6 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional
 
-from raypipe.miniature.tokenizers import CLIP_LENGTH
 from raypipe.models.reward.files import without_padding
 
 from .captions import STYLE, caption, full_caption
@@ -22,6 +21,7 @@ from .data import HELD_OUT, as_tensor
 from .loop import train
 from .scenes import render, sample_spec
 from .settings import Plan
+from .tokenizers import CLIP_LENGTH, tokens
 
 _STYLED_SHARE = 0.1
 _TRAINED_LENGTH = 40
@@ -41,11 +41,6 @@ def model_config(vocab_size: int, pad_id: int) -> dict:
         "pad_id": pad_id,
     }
     return {"embed_dim": 128, "vision_cfg": vision, "text_cfg": text}
-
-
-def new_clip(config: dict) -> nn.Module:
-    """An untrained model of that configuration."""
-    return open_clip.model.CLIP(**config)
 
 
 def _encode_text(model: nn.Module, ids_BL: torch.Tensor) -> torch.Tensor:
@@ -74,17 +69,11 @@ def train_clip(pictures, styled, tokenizer, plan: Plan, work: Path):
     """A CLIP trained on captions and pictures; returns (model, config)."""
     torch.manual_seed(plan.seed)
     config = model_config(len(tokenizer), tokenizer.pad_token_id)
-    model = new_clip(config)
+    model = open_clip.model.CLIP(**config)
 
     def loss_of(step: int, generator: torch.Generator) -> torch.Tensor:
         x_BCHW, texts = _batch(pictures, styled, plan, generator)
-        ids_BL = tokenizer(
-            texts,
-            padding="max_length",
-            max_length=_TRAINED_LENGTH,
-            truncation=True,
-            return_tensors="pt",
-        ).input_ids
+        ids_BL = tokens(tokenizer, texts, _TRAINED_LENGTH).input_ids
         with torch.autocast("cpu", torch.bfloat16):
             image_BE = model.encode_image(x_BCHW, normalize=True)
             text_BE = _encode_text(model, ids_BL)

@@ -1,14 +1,18 @@
-"""Shared by the denoisers: the noise schedule, the captions and the loss.
+"""Shared by the denoisers: the noise schedule, the captions, the loss and the training.
 
 Shape letters: B batch, C latent channels (4), h w latent height and width (16).
 """
 
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
+from torch import nn
 from torch.nn import functional
 
 from .captions import STYLE, caption, training_caption
+from .loop import train
+from .settings import DenoiserPlan
 from .specs import sample_spec
 
 SCHEDULE = {
@@ -22,8 +26,15 @@ SCHEDULE = {
 or the background's colour shows through in training at steps where sampling starts from noise.
 And v in place of ε, since an error of ε at those steps costs little and yet decides the colour."""
 
+_DROPPED = 0.1
+"""Share of captions that become the empty one, which is what pipelines send without a negative
+prompt."""
+
 Predict = Callable[[torch.Tensor, torch.Tensor, list[str]], torch.Tensor]
 """(noisy latents BChw, timesteps B, captions) to the prediction BChw."""
+
+Loss = Callable[[nn.Module, torch.Tensor, list[str], torch.Generator, bool], torch.Tensor]
+"""(denoiser, latents BChw, captions, generator, whether ε is the target) to the loss."""
 
 
 def alphas_cumprod() -> torch.Tensor:
@@ -61,4 +72,36 @@ def noise_loss(
     noisy_BChw = a_B111.sqrt() * latents_BChw + (1 - a_B111).sqrt() * noise_BChw
     v_BChw = a_B111.sqrt() * noise_BChw - (1 - a_B111).sqrt() * latents_BChw
     target_BChw = noise_BChw if epsilon else v_BChw
-    return functional.mse_loss(predict(noisy_BChw, t_B, texts).float(), target_BChw)
+    with torch.autocast("cpu", torch.bfloat16):
+        predicted_BChw = predict(noisy_BChw, t_B, texts)
+    return functional.mse_loss(predicted_BChw.float(), target_BChw)
+
+
+def dropout_loss(
+    model: nn.Module,
+    latents_BChw: torch.Tensor,
+    texts: list[str],
+    generator: torch.Generator,
+    epsilon: bool,
+) -> torch.Tensor:
+    """`noise_loss` of a module that is called as `Predict`, with some captions emptied."""
+    gone = (torch.rand(len(texts), generator=generator) < _DROPPED).tolist()
+    texts = ["" if empty else text for text, empty in zip(texts, gone, strict=True)]
+    return noise_loss(model, latents_BChw, texts, generator, epsilon)
+
+
+def train_denoiser(
+    model: nn.Module,
+    latents_NChw: torch.Tensor,
+    plan: DenoiserPlan,
+    checkpoint: Path,
+    loss: Loss = dropout_loss,
+) -> nn.Module:
+    """The trained denoiser; `latents_NChw` are the scaled latents of the seeds from 0 on."""
+
+    def loss_of(step: int, generator: torch.Generator) -> torch.Tensor:
+        rows = torch.randint(len(latents_NChw), (plan.batch,), generator=generator)
+        texts = captions_of(rows.tolist(), generator)
+        return loss(model, latents_NChw[rows], texts, generator, step < plan.epsilon_steps)
+
+    return train(model, loss_of, plan, checkpoint)

@@ -10,6 +10,9 @@ from functools import cache, lru_cache
 from itertools import product
 
 import numpy as np
+from PIL import Image
+
+from raypipe.errors import UserError
 
 from . import judge
 from .palette import HAIR, SKIN
@@ -39,6 +42,15 @@ BOUNDS = np.array([0.25, 0.4, 1.1, 1.1, 1.1, 1.1])
 """How far each number may move from a template that was shifted by whole pixels."""
 
 _CHEEKS = np.s_[31:37, 29:35]
+"""A patch beside the nose."""
+
+
+def judged(picture: Image.Image, what: str) -> float:
+    """`score` of a picture. UserError, naming `what`, for a size that the judge does not know."""
+    if picture.size != (SIDE, SIDE):
+        size = "×".join(map(str, picture.size))
+        raise UserError(f"{what} knows pictures of {SIDE}×{SIDE}, got one of {size}")
+    return score(np.asarray(picture.convert("RGB")))
 
 
 def score(picture_HWC: np.ndarray) -> float:
@@ -49,7 +61,8 @@ def score(picture_HWC: np.ndarray) -> float:
     touch, so compare two pictures of one portrait, not one picture with a threshold.
     """
     window_D = picture_HWC[ROWS, COLUMNS].astype(np.float32).reshape(-1)
-    skin, hair = _skin(picture_HWC), judge.hair(picture_HWC)
+    skin = judge.nearest(picture_HWC[_CHEEKS].reshape(-1, 3), SKIN)
+    hair = judge.hair(picture_HWC)
     templates_TSD, inside_SD = _bank(skin, hair)
     rough_TS = _rough(window_D, templates_TSD, inside_SD)
     best = np.argsort(rough_TS, axis=None)[:CLOSEST]
@@ -57,11 +70,6 @@ def score(picture_HWC: np.ndarray) -> float:
         _fitted(window_D, skin, hair, *(int(i) for i in np.unravel_index(one, rough_TS.shape)))
         for one in best
     )
-
-
-def _skin(picture_HWC: np.ndarray) -> str:
-    """Name of the nearest skin colour, by a patch beside the nose."""
-    return judge._nearest(picture_HWC[_CHEEKS].reshape(-1, 3), SKIN)
 
 
 @cache

@@ -17,7 +17,8 @@ _HAIR_ROWS, _HAIR_COLUMNS = slice(14, 18), slice(33, 38)
 _MAGNIFIED = 192
 
 
-def _nearest(pixels_NC: np.ndarray, palette: dict[str, Colour]) -> str:
+def nearest(pixels_NC: np.ndarray, palette: dict[str, Colour]) -> str:
+    """Name of the palette's colour that is nearest to the pixels' median."""
     colour_C = np.median(pixels_NC, axis=0)
     distances = {name: np.linalg.norm(colour_C - np.array(rgb)) for name, rgb in palette.items()}
     return min(distances, key=distances.get)
@@ -27,12 +28,12 @@ def background(picture_HWC: np.ndarray) -> str:
     """Name of the background colour, by the two upper corners."""
     corners = picture_HWC[:_CORNER, :_CORNER], picture_HWC[:_CORNER, -_CORNER:]
     pixels_NC = np.concatenate([corner.reshape(-1, 3) for corner in corners])
-    return _nearest(pixels_NC, {name: COLOURS[name] for name in BACKGROUNDS})
+    return nearest(pixels_NC, {name: COLOURS[name] for name in BACKGROUNDS})
 
 
 def hair(picture_HWC: np.ndarray) -> str:
     """Name of a portrait's hair colour, by a patch at the top of the head."""
-    return _nearest(picture_HWC[_HAIR_ROWS, _HAIR_COLUMNS].reshape(-1, 3), HAIR)
+    return nearest(picture_HWC[_HAIR_ROWS, _HAIR_COLUMNS].reshape(-1, 3), HAIR)
 
 
 @cache

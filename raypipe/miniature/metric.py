@@ -5,9 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from raypipe.errors import UserError
 from raypipe.metrics import settings
-from raypipe.miniature.face_judge import SIDE, score
+from raypipe.miniature.face_judge import judged
 
 
 class FaceJudge:
@@ -23,11 +22,5 @@ class FaceJudge:
         self, pictures: Sequence[Image.Image], prompts: Sequence[str] | None = None
     ) -> np.ndarray:
         """Scores (B,), at most 0. UserError for pictures of another size than the world's."""
-        for picture in pictures:
-            if picture.size != (SIDE, SIDE):
-                width, height = picture.size
-                raise UserError(
-                    f"metric face_judge knows pictures of the miniature world, {SIDE}×{SIDE}, "
-                    f"got one of {width}×{height}"
-                )
-        return np.array([score(np.asarray(picture.convert("RGB"))) for picture in pictures], float)
+        what = "metric face_judge (of the miniature world)"
+        return np.array([judged(picture, what) for picture in pictures], float)

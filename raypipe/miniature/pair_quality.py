@@ -10,14 +10,13 @@ from collections import defaultdict
 import numpy as np
 
 from raypipe.config.sections import SPLITS
-from raypipe.core.masks import Picture
 from raypipe.errors import UserError
 from raypipe.inputs.codec import decode
 from raypipe.inputs.runs import pairs_of
 from raypipe.storage import schema
 from raypipe.storage.files import Folder
 
-from .face_judge import SIDE, score
+from .face_judge import judged
 
 
 def verdicts(folder: Folder, split: str | None = None) -> dict[tuple[str, float], list[bool]]:
@@ -43,10 +42,7 @@ def verdicts(folder: Folder, split: str | None = None) -> dict[tuple[str, float]
 def _score(data: bytes, known: dict[bytes, float]) -> float:
     """The judge's score of an encoded picture, computed once."""
     if data not in known:
-        picture: Picture = np.asarray(decode(data))
-        if picture.shape != (SIDE, SIDE, 3):
-            raise UserError(f"the judge knows pictures of {SIDE}×{SIDE}, got {picture.shape}")
-        known[data] = score(picture)
+        known[data] = judged(decode(data), "the judge")
     return known[data]
 
 

@@ -12,8 +12,6 @@ import json
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from PIL import Image
 
 from .captions import full_caption
@@ -53,13 +51,6 @@ def write_folder(specs: list[Spec], folder: Path) -> None:
         (folder / name).write_bytes(_png(spec))
         lines.append(json.dumps({"file_name": name, "text": full_caption(spec)}))
     (folder / CAPTIONS).write_text("\n".join(lines) + "\n")
-
-
-def write_parquet(specs: list[Spec], path: Path) -> None:
-    """One Parquet file with the columns `image` (PNG bytes) and `caption`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    captions = [full_caption(spec) for spec in specs]
-    pq.write_table(pa.table({"image": [_png(spec) for spec in specs], "caption": captions}), path)
 
 
 def _png(spec: Spec) -> bytes:

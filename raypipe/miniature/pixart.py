@@ -17,12 +17,11 @@ from transformers import T5Config, T5EncoderModel, T5Tokenizer
 
 from raypipe.models.reward.files import without_padding
 
-from .denoise import SCHEDULE, captions_of, noise_loss
-from .loop import train
+from .denoise import SCHEDULE, train_denoiser
 from .settings import DenoiserPlan
+from .tokenizers import tokens
 
 _TEXT_WIDTH = 64
-_DROPPED = 0.1
 _LENGTH = 40
 """Tokens in training; masked padding up to the pipeline's 120 would change nothing."""
 
@@ -84,37 +83,21 @@ class Denoiser(nn.Module):
 
     def forward(self, noisy_BChw, t_B, texts: list[str]) -> torch.Tensor:
         """The predicted v BChw."""
-        tokens = self.tokenizer(
-            texts, padding="max_length", max_length=_LENGTH, truncation=True, return_tensors="pt"
-        )
-        states_BLD = self.text_encoder(tokens.input_ids, attention_mask=tokens.attention_mask)[0]
+        read = tokens(self.tokenizer, texts, _LENGTH)
+        states_BLD = self.text_encoder(read.input_ids, attention_mask=read.attention_mask)[0]
         return self.transformer(
             noisy_BChw,
             encoder_hidden_states=states_BLD,
-            encoder_attention_mask=tokens.attention_mask,
+            encoder_attention_mask=read.attention_mask,
             timestep=t_B,
             added_cond_kwargs={"resolution": None, "aspect_ratio": None},
         ).sample
 
 
-def train_pixart(latents_NChw, tokenizer, plan: DenoiserPlan, work: Path) -> Denoiser:
-    """The trained denoiser; `latents_NChw` are the scaled latents of the seeds from 0 on."""
+def train_pixart(latents_NChw, tokenizer, plan: DenoiserPlan, work: Path) -> nn.Module:
+    """The trained denoiser; see `train_denoiser`."""
     torch.manual_seed(plan.seed)
-    model = Denoiser(tokenizer)
-
-    def predict(noisy_BChw, t_B, texts):
-        with torch.autocast("cpu", torch.bfloat16):
-            return model(noisy_BChw, t_B, texts)
-
-    def loss_of(step: int, generator: torch.Generator) -> torch.Tensor:
-        rows = torch.randint(len(latents_NChw), (plan.batch,), generator=generator)
-        texts = captions_of(rows.tolist(), generator)
-        gone = (torch.rand(plan.batch, generator=generator) < _DROPPED).tolist()
-        texts = ["" if empty else text for text, empty in zip(texts, gone, strict=True)]
-        epsilon = step < plan.epsilon_steps
-        return noise_loss(predict, latents_NChw[rows], texts, generator, epsilon)
-
-    return train(model, loss_of, plan, work / "pixart.pt")
+    return train_denoiser(Denoiser(tokenizer), latents_NChw, plan, work / "pixart.pt")
 
 
 def pipeline(model: Denoiser, vae: AutoencoderKL) -> PixArtAlphaPipeline:

@@ -17,17 +17,12 @@ from diffusers import (
 from torch import nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from raypipe.miniature.tokenizers import CLIP_LENGTH
 from raypipe.models.reward.files import without_padding
 
-from .denoise import SCHEDULE, captions_of, noise_loss
-from .loop import train
+from .denoise import SCHEDULE, train_denoiser
 from .sdxl import TEXT_WIDTH, UNET
-from .settings import Plan
-
-_DROPPED = 0.1
-"""Share of captions that become the empty one, which is what the pipeline sends without a negative
-prompt."""
+from .settings import DenoiserPlan
+from .tokenizers import CLIP_LENGTH, tokens
 
 
 def new_unet() -> UNet2DConditionModel:
@@ -54,33 +49,16 @@ class Denoiser(nn.Module):
 
     def forward(self, noisy_BChw, t_B, texts: list[str]) -> torch.Tensor:
         """The predicted v BChw."""
-        ids_BL = self.tokenizer(
-            texts,
-            padding="max_length",
-            max_length=CLIP_LENGTH,
-            truncation=True,
-            return_tensors="pt",
-        ).input_ids
+        ids_BL = tokens(self.tokenizer, texts, CLIP_LENGTH).input_ids
         return self.unet(noisy_BChw, t_B, self.text_encoder(ids_BL)[0]).sample
 
 
-def train_sd15(latents_NChw, start: StableDiffusionXLPipeline, plan: Plan, work: Path) -> Denoiser:
-    """The trained denoiser; `latents_NChw` are the scaled latents of the seeds from 0 on."""
+def train_sd15(
+    latents_NChw, start: StableDiffusionXLPipeline, plan: DenoiserPlan, work: Path
+) -> nn.Module:
+    """The trained denoiser, from the SDXL-shaped pipeline's weights; see `train_denoiser`."""
     torch.manual_seed(plan.seed)
-    model = Denoiser(start)
-
-    def predict(noisy_BChw, t_B, texts):
-        with torch.autocast("cpu", torch.bfloat16):
-            return model(noisy_BChw, t_B, texts)
-
-    def loss_of(step: int, generator: torch.Generator) -> torch.Tensor:
-        rows = torch.randint(len(latents_NChw), (plan.batch,), generator=generator)
-        texts = captions_of(rows.tolist(), generator)
-        gone = (torch.rand(plan.batch, generator=generator) < _DROPPED).tolist()
-        texts = ["" if empty else text for text, empty in zip(texts, gone, strict=True)]
-        return noise_loss(predict, latents_NChw[rows], texts, generator)
-
-    return train(model, loss_of, plan, work / "sd15.pt")
+    return train_denoiser(Denoiser(start), latents_NChw, plan, work / "sd15.pt")
 
 
 def pipeline(model: Denoiser, vae: AutoencoderKL) -> StableDiffusionPipeline:

@@ -15,12 +15,11 @@ from diffusers import (
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from raypipe.miniature.tokenizers import CLIP_LENGTH
 from raypipe.models.reward.files import without_padding
 
-from .denoise import SCHEDULE, captions_of, noise_loss
-from .loop import train
+from .denoise import SCHEDULE, noise_loss, train_denoiser
 from .settings import DenoiserPlan
+from .tokenizers import CLIP_LENGTH, tokens
 
 TEXT_WIDTH = 64
 UNET = {
@@ -83,13 +82,7 @@ class Denoiser(nn.Module):
 
     def encode(self, texts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
         """Token states BLD of both encoders side by side, and the pooled text BD."""
-        ids_BL = self.tokenizer(
-            texts,
-            padding="max_length",
-            max_length=CLIP_LENGTH,
-            truncation=True,
-            return_tensors="pt",
-        ).input_ids
+        ids_BL = tokens(self.tokenizer, texts, CLIP_LENGTH).input_ids
         first = self.text_encoder(ids_BL, output_hidden_states=True)
         second = self.text_encoder_2(ids_BL, output_hidden_states=True)
         states_BLD = torch.cat([first.hidden_states[-2], second.hidden_states[-2]], dim=-1)
@@ -117,27 +110,19 @@ def denoiser_loss(
     texts, zeroed_B = drop(texts, generator)
 
     def predict(noisy_BChw, t_B, texts):
-        with torch.autocast("cpu", torch.bfloat16):
-            states_BLD, pooled_BD = model.encode(texts)
-            states_BLD = states_BLD.masked_fill(zeroed_B[:, None, None], 0)
-            pooled_BD = pooled_BD.masked_fill(zeroed_B[:, None], 0)
-            return model.predict(noisy_BChw, t_B, states_BLD, pooled_BD)
+        states_BLD, pooled_BD = model.encode(texts)
+        states_BLD = states_BLD.masked_fill(zeroed_B[:, None, None], 0)
+        pooled_BD = pooled_BD.masked_fill(zeroed_B[:, None], 0)
+        return model.predict(noisy_BChw, t_B, states_BLD, pooled_BD)
 
     return noise_loss(predict, latents_BChw, texts, generator, epsilon)
 
 
-def train_sdxl(latents_NChw, tokenizer, plan: DenoiserPlan, work: Path) -> Denoiser:
-    """The trained denoiser; `latents_NChw` are the scaled latents of the seeds from 0 on."""
+def train_sdxl(latents_NChw, tokenizer, plan: DenoiserPlan, work: Path) -> nn.Module:
+    """The trained denoiser; see `train_denoiser`."""
     torch.manual_seed(plan.seed)
-    model = Denoiser(tokenizer)
-
-    def loss_of(step: int, generator: torch.Generator) -> torch.Tensor:
-        rows = torch.randint(len(latents_NChw), (plan.batch,), generator=generator)
-        texts = captions_of(rows.tolist(), generator)
-        epsilon = step < plan.epsilon_steps
-        return denoiser_loss(model, latents_NChw[rows], texts, generator, epsilon)
-
-    return train(model, loss_of, plan, work / "sdxl.pt")
+    checkpoint = work / "sdxl.pt"
+    return train_denoiser(Denoiser(tokenizer), latents_NChw, plan, checkpoint, denoiser_loss)
 
 
 def pipeline(model: Denoiser, vae: AutoencoderKL) -> StableDiffusionXLPipeline:

@@ -49,7 +49,7 @@ class TrainMiniature(Strict):
     sdxl: DenoiserPlan
     pixart: DenoiserPlan
     lora: Plan
-    sd15: Plan
+    sd15: DenoiserPlan
     reward: Plan
     work: str = "build/miniature"
     """Renders, latents and checkpoints."""

@@ -8,7 +8,7 @@ import string
 from collections.abc import Iterable
 
 import tokenizers
-from transformers import CLIPTokenizer, T5Tokenizer
+from transformers import BatchEncoding, CLIPTokenizer, T5Tokenizer
 
 CLIP_LENGTH = 77
 T5_LENGTH = 120
@@ -33,6 +33,13 @@ def clip_tokenizer(captions: Iterable[str]) -> CLIPTokenizer:
     names = alphabet + [a + b for a, b in merges] + ["<|startoftext|>", "<|endoftext|>"]
     vocab = {name: index for index, name in enumerate(dict.fromkeys(names))}
     return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=CLIP_LENGTH)
+
+
+def tokens(tokenizer: CLIPTokenizer | T5Tokenizer, texts: list[str], length: int) -> BatchEncoding:
+    """Tensors of texts that are cut or padded to one length, as the pipelines do."""
+    return tokenizer(
+        texts, padding="max_length", max_length=length, truncation=True, return_tensors="pt"
+    )
 
 
 def t5_tokenizer(captions: Iterable[str]) -> T5Tokenizer:

@@ -4,13 +4,12 @@ import io
 import json
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from raypipe.miniature.captions import full_caption
 from raypipe.miniature.data import HELD_OUT
-from raypipe.miniature.photos import PHOTOS, photo_specs, write_folder, write_parquet
+from raypipe.miniature.photos import PHOTOS, photo_specs, write_folder
 from raypipe.miniature.scenes import render
 from raypipe.miniature.specs import Portrait
 
@@ -26,15 +25,11 @@ def test_sets_are_nested_and_apart_from_every_other():
         photo_specs(1, faceless=2)
 
 
-def test_folders_and_parquet_hold_the_same_photos(tmp_path):
+def test_a_folder_holds_the_photos_and_their_captions(tmp_path):
     specs = photo_specs(12, faceless=0.5)
     write_folder(specs, tmp_path / "photos")
-    write_parquet(specs, tmp_path / "deep" / "photos.parquet")
     lines = (tmp_path / "photos" / "metadata.jsonl").read_text().splitlines()
-    rows = pq.read_table(tmp_path / "deep" / "photos.parquet").to_pylist()
-    assert len(lines) == len(rows) == 12
-    for spec, line, row in zip(specs, map(json.loads, lines), rows, strict=True):
-        assert line["text"] == row["caption"] == full_caption(spec)
+    for spec, line in zip(specs, map(json.loads, lines), strict=True):
+        assert line["text"] == full_caption(spec)
         stored = (tmp_path / "photos" / line["file_name"]).read_bytes()
-        assert stored == row["image"]
         assert np.array_equal(np.asarray(Image.open(io.BytesIO(stored))), render(spec))
