@@ -1,7 +1,5 @@
 """What follows a stage's work on a batch, on Ray or locally: check, write, log."""
 
-from typing import Any
-
 import pyarrow as pa
 
 from raypipe.engine import log
@@ -35,12 +33,9 @@ def _log_quarantined(step: str, new: pa.Table, samples: pa.Table) -> int:
     """Log each sample that this step found unusable; returns how many."""
     if "status" not in new.column_names:
         return 0
-    failed = [row for row in _without_pictures(samples) if row["status"] != schema.OK]
+    names = ("sample_id", "model", "prompt_id", "seed", "source", "batch_id", "status", "reason")
+    rows = samples.select([name for name in names if name in samples.column_names]).to_pylist()
+    failed = [row for row in rows if row["status"] != schema.OK]
     for row in failed:
         log.event("quarantined", step=step, **row)
     return len(failed)
-
-
-def _without_pictures(samples: pa.Table) -> list[dict[str, Any]]:
-    names = ("sample_id", "model", "prompt_id", "seed", "source", "batch_id", "status", "reason")
-    return samples.select([name for name in names if name in samples.column_names]).to_pylist()

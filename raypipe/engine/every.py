@@ -6,7 +6,7 @@ from typing import Self
 
 
 class Every:
-    """Calls a function every so many seconds while its `with` block runs."""
+    """Calls a function every so many seconds while its `with` block runs, and once at its end."""
 
     def __init__(self, seconds: float, call: Callable[[], None]):
         self._seconds, self._call = seconds, call
@@ -18,6 +18,11 @@ class Every:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self.stop()
+        self._call()
+
+    def stop(self) -> None:
+        """Call it no more."""
         self._stop.set()
         self._thread.join()
 

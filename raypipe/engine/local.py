@@ -14,7 +14,7 @@ from raypipe.engine.batch import finish_batch
 from raypipe.engine.monitor import Monitor, Recorder
 from raypipe.engine.progress import Display
 from raypipe.engine.session import Session
-from raypipe.engine.stage import Chain, Step
+from raypipe.engine.stage import Chain, Step, units_of
 from raypipe.storage.files import Folder
 
 
@@ -25,7 +25,7 @@ def run_chains(
     monitor = Monitor()
     with (
         Recorder(folder, totals, monitor.state, lambda: None),
-        Display(totals, monitor.counts),
+        Display(totals, units_of(chains), monitor.counts),
     ):
         for parts, steps in chains:
             workers = [_Worker(step, monitor) for step in steps]

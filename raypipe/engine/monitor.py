@@ -7,7 +7,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any, Self
+from typing import Any
 
 from raypipe.engine.every import Every
 from raypipe.errors import UserError
@@ -85,7 +85,7 @@ class Monitor:
         }
 
 
-class Recorder:
+class Recorder(Every):
     """Keeps a run's metrics while its `with` block runs: JSON lines, and gauges for Prometheus.
 
     One file for each session of the run, `metrics/NNNN.jsonl`, rewritten with each line, since
@@ -108,15 +108,7 @@ class Recorder:
         self._started = self._last_time = time.monotonic()
         self._last: dict[str, dict[str, float]] = {}
         self._publish = publish
-        self._every = Every(RECORD_S, self._record)
-
-    def __enter__(self) -> Self:
-        self._every.__enter__()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._every.__exit__(*error)
-        self._record()
+        super().__init__(RECORD_S, self._record)
 
     def _record(self) -> None:
         try:

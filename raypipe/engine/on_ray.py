@@ -7,7 +7,7 @@ from raypipe.engine import cluster
 from raypipe.engine.monitor import Monitor, Recorder, prometheus
 from raypipe.engine.progress import Display
 from raypipe.engine.session import Session
-from raypipe.engine.stage import Chain
+from raypipe.engine.stage import Chain, units_of
 from raypipe.storage.files import Folder
 
 
@@ -40,7 +40,7 @@ def run_chains(
                 cluster.object_store_mib,
                 prometheus(),
             ),
-            Display(totals, lambda: ray.get(monitor.counts.remote())),
+            Display(totals, units_of(chains), lambda: ray.get(monitor.counts.remote())),
         ):
             for parts, steps in chains:
                 run_chain(list(parts), list(steps), monitor)

@@ -13,33 +13,27 @@ EVERY_S = 0.5
 LOG_EVERY_S = 15.0
 """Seconds between two updates of a log file."""
 
-UNITS = {
-    "encode": "prompts",
-    "look": "photos",
-    "inpaint": "photos",
-    "check": "photos",
-    "texts": "texts",
-    "latents": "rows",
-}
-"""What a step counts, where that is not images."""
 
-
-class Display:
+class Display(Every):
     """Shows counts while its `with` block runs; a terminal's lines are drawn over."""
 
-    def __init__(self, totals: Mapping[str, int], counts: Callable[[], dict[str, int]]):
-        self._totals, self._counts = totals, counts
+    def __init__(
+        self,
+        totals: Mapping[str, int],
+        units: Mapping[str, str],
+        counts: Callable[[], dict[str, int]],
+    ):
+        self._totals, self._units, self._counts = totals, units, counts
         self._started = time.monotonic()
         self._drawn = 0
-        self._every = Every(EVERY_S if sys.stderr.isatty() else LOG_EVERY_S, self._draw)
+        super().__init__(EVERY_S if sys.stderr.isatty() else LOG_EVERY_S, self._draw)
 
     def __enter__(self) -> Self:
         self._draw()
-        self._every.__enter__()
-        return self
+        return super().__enter__()
 
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
-        self._every.__exit__(kind, *error)
+        self.stop()
         if kind is None:
             self._draw()
 
@@ -62,8 +56,7 @@ class Display:
         elapsed = now - self._started
         share = done / total
         bar = "█" * round(20 * share) + "░" * (20 - round(20 * share))
-        unit = UNITS.get(step, "images")
-        text = f"{step:<10} {bar} {done:>7,}/{total:,} {unit}"
+        text = f"{step:<10} {bar} {done:>7,}/{total:,} {self._units[step]}"
         if done == 0:
             return f"{text}  starting, {clock(elapsed)}"
         text += f"  {done / elapsed:6.2f}/s"

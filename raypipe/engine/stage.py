@@ -87,6 +87,14 @@ def threads(pool: Actors) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(max(CALLS, int(pool.cpus_per_actor)))
 
 
+def start_on(pool: Actors) -> str:
+    """Give torch the actor's CPUs as threads; returns the kind of device that the actor has."""
+    import torch
+
+    torch.set_num_threads(max(1, int(pool.cpus_per_actor)))
+    return "cuda" if pool.gpus_per_actor else "cpu"
+
+
 class Stage(Protocol):
     """Work on the samples of one batch.
 
@@ -121,6 +129,8 @@ class Step:
     """Chooses what the file holds, from all columns; None: all of them."""
     key: str = ""
     """Its pool's key under `pools`, where that is not its name."""
+    unit: str = "images"
+    """What its samples are, in the words of the progress display."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +145,11 @@ class Part:
 
 Chain = tuple[Sequence[Part], Sequence[Step]]
 """Parts of a plan, and the steps through which each of their batches goes."""
+
+
+def units_of(chains: Sequence[Chain]) -> dict[str, str]:
+    """What each step counts, by its name."""
+    return {step.name: step.unit for _, steps in chains for step in steps}
 
 
 def pack(batch_id: str, samples: pa.Table) -> pa.Table:

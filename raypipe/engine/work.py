@@ -1,6 +1,6 @@
 """Finds the missing batches of a run, and sends them through their steps, on Ray or without."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from raypipe.engine.session import Session
@@ -25,9 +25,14 @@ def parts_without(run: RunDirectory, files: Sequence[str]) -> list[Part]:
             if not there.issuperset(file.format(batch_id=batch_id) for file in files)
         }
         if sizes:
-            read = partial(plan_batches, run.uri, name, group, frozenset(sizes))
-            parts.append(Part(len(sizes), sum(sizes.values()), read))
+            parts.append(part_of(run, name, group, sizes))
     return parts
+
+
+def part_of(run: RunDirectory, name: str, group: int, sizes: Mapping[str, int]) -> Part:
+    """Some batches of one group of a run's plan, by their sizes."""
+    read = partial(plan_batches, run.uri, name, group, frozenset(sizes))
+    return Part(len(sizes), sum(sizes.values()), read)
 
 
 def work_through(folder: Folder, chains: Sequence[Chain], session: Session) -> None:

@@ -10,7 +10,7 @@ from raypipe.engine.session import Session
 from raypipe.errors import UserError
 from raypipe.storage.files import Folder
 from raypipe.training.group import Group
-from raypipe.training.loop import VALIDATIONS, Outcome, Task, read_log, train
+from raypipe.training.loop import VALIDATIONS, Task, read_log, train
 
 LOOK_S = 5.0
 """Seconds between two reads of the training's log."""
@@ -37,7 +37,17 @@ def run_training(
             device = "cuda" if actors.gpus_per_actor else "cpu"
             outcome = train(make(uri, device), plan, folder, best, Group(0, 1))
         else:
-            outcome = _on_ray(make, plan, actors, uri, best, session)
+            import ray
+
+            from raypipe.engine import cluster
+            from raypipe.training.launch import launch
+
+            for warning in cluster.connect(session, [[("train", actors)]]):
+                message(f"warning: {warning}")
+            try:
+                outcome = launch(make, plan, actors, uri, best=best)
+            finally:
+                ray.shutdown()
     if outcome.stopped is not None:
         raise UserError(
             f"{outcome.stopped}; the checkpoint of step {outcome.step} is kept in {uri}: "
@@ -45,41 +55,13 @@ def run_training(
         )
 
 
-def _on_ray(
-    make: Callable[[str, str], Task],
-    plan: Training,
-    actors: Actors,
-    uri: str,
-    best: str,
-    session: Session,
-) -> Outcome:
-    import ray
-
-    from raypipe.engine import cluster
-    from raypipe.training.launch import launch
-
-    for warning in cluster.connect(session, [[("train", actors)]]):
-        message(f"warning: {warning}")
-    try:
-        return launch(make, plan, actors, uri, best=best)
-    finally:
-        ray.shutdown()
-
-
-class _Progress:
+class _Progress(Every):
     """Prints each validation while its `with` block runs."""
 
     def __init__(self, folder: Folder, plan: Training):
         self._folder, self._plan = folder, plan
         self._shown = len(read_log(folder, VALIDATIONS))
-        self._every = Every(LOOK_S, self._show_new)
-
-    def __enter__(self) -> None:
-        self._every.__enter__()
-
-    def __exit__(self, *error: object) -> None:
-        self._every.__exit__(*error)
-        self._show_new()
+        super().__init__(LOOK_S, self._show_new)
 
     def _show_new(self) -> None:
         lines = read_log(self._folder, VALIDATIONS)

@@ -59,7 +59,7 @@ def test_weights_in_a_bucket_make_the_pictures_of_those_on_a_disk(
     ):
         config = study(models=chosen, encoder=by, output=str(tmp_path / f"run{number}"))
         run = begun(config)
-        (part,) = missing(run, config).parts["generate"]
+        (part,) = missing(run, config)["generate"]
         batch = next(iter(part.read()))
         pictures = Generate(pinned(config), run.uri, frozenset())(batch)
         embed = Embed(config.encoder[0], config.pools.embed, True)

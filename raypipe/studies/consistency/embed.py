@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from raypipe.config.networks import Encoder
 from raypipe.config.sections import Pool
-from raypipe.engine.stage import Device, threads
+from raypipe.engine.stage import Device, start_on, threads
 from raypipe.inputs.codec import decode
 from raypipe.storage import schema
 
@@ -23,19 +23,15 @@ class Embed:
     reads = ("image", "prompt", "status")
 
     def __init__(self, config: Encoder, pool: Pool, is_last: bool):
-        import torch
-
         from raypipe.models.encoder import LoadedEncoder
         from raypipe.weights.node import encoder_on_node
 
-        torch.set_num_threads(max(1, int(pool.cpus_per_actor)))
+        device = start_on(pool)
         self.drops = ("image",) if is_last else ()
         self._columns = columns(config)
         self.device = Device()
         self._threads = threads(pool)
-        self._encoder = LoadedEncoder(
-            encoder_on_node(config), "cuda" if pool.gpus_per_actor else "cpu"
-        )
+        self._encoder = LoadedEncoder(encoder_on_node(config), device)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         usable = [i for i, status in enumerate(batch["status"].to_pylist()) if status == schema.OK]

@@ -5,12 +5,14 @@ generator. Each text is encoded once and kept in a file of its own until the run
 """
 
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import pyarrow as pa
 
+from raypipe.config.model import Model, Sampler
 from raypipe.core.ids import content_hash
-from raypipe.engine.stage import Device
+from raypipe.engine.stage import Device, start_on
 from raypipe.storage.files import Folder
 from raypipe.studies.consistency.settings import Consistency
 
@@ -19,12 +21,12 @@ if TYPE_CHECKING:
 
     from raypipe.models.diffusion.text import TextEncoder
 
+T = TypeVar("T")
+
 TEXTS = pa.schema(
     [
-        pa.field("batch_id", pa.string(), nullable=False),
-        pa.field("sample_id", pa.string(), nullable=False),
-        pa.field("model", pa.string(), nullable=False),
-        pa.field("prompt_sent", pa.string(), nullable=False),
+        pa.field(name, pa.string(), nullable=False)
+        for name in ("batch_id", "sample_id", "model", "prompt_sent")
     ]
 )
 """The stage's input: a row for each text of a model; `sample_id` is the text's."""
@@ -37,39 +39,46 @@ class Encode:
     drops = ()
 
     def __init__(self, config: Consistency, uri: str):
-        import torch
-
         assert config.pools.encode is not None
-        torch.set_num_threads(max(1, int(config.pools.encode.cpus_per_actor)))
+        self._kind = start_on(config.pools.encode)
         self.device = Device()
-        self._config, self._folder = config, Folder(uri)
-        self._kind = "cuda" if config.pools.encode.gpus_per_actor else "cpu"
-        self._model_name = ""
-        self._encoder: TextEncoder | None = None
+        self._folder = Folder(uri)
+        self._encoder_of = OneModel(config, self._load)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         cut_off = []
         columns = (batch[key].to_pylist() for key in self.reads)
         for name, model, prompt in zip(*columns, strict=True):
             with self.device:
-                encoder = self._hold(model)
+                encoder = self._encoder_of(model)
                 tensors = encoder.encode(prompt)
                 cut_off.append(encoder.truncated(prompt))
             write_text(self._folder, name, tensors, cut_off[-1])
         return pa.table({"truncated": cut_off})
 
-    def _hold(self, name: str) -> "TextEncoder":
-        """The text encoder of this model; replaces the one before."""
+    def _load(self, model: Model, sampler: Sampler) -> "TextEncoder":
         from raypipe.models.diffusion.text import TextEncoder
+
+        return TextEncoder(model, sampler, self._kind)
+
+
+class OneModel(Generic[T]):
+    """What is loaded of one model at a time: in the order of the plan each is loaded once."""
+
+    def __init__(self, config: Consistency, load: Callable[[Model, Sampler], T]):
+        """load: takes the model with local paths, and its sampler."""
+        self._config, self._load = config, load
+        self._held: tuple[str, T] | None = None
+
+    def __call__(self, name: str) -> T:
+        """What is loaded of the model of this name."""
         from raypipe.weights.node import model_on_node
 
-        if name != self._model_name or self._encoder is None:
-            self._encoder, self._model_name = None, ""
+        if self._held is None or self._held[0] != name:
+            self._held = None  # its memory is free before the next one is loaded
             model = next(model for model in self._config.models if model.name == name)
-            sampler = self._config.sampler_of(model)
-            self._encoder = TextEncoder(model_on_node(model), sampler, self._kind)
-            self._model_name = name
-        return self._encoder
+            self._held = name, self._load(model_on_node(model), self._config.sampler_of(model))
+        return self._held[1]
 
 
 def text_id(model_name: str, prompt_sent: str) -> str:

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from raypipe.engine.stage import Device
+from raypipe.config.model import Model, Sampler
+from raypipe.engine.stage import Device, start_on
 from raypipe.inputs.codec import Encoded, encode
 from raypipe.storage.files import Folder
-from raypipe.studies.consistency.encode import read_text, text_id
+from raypipe.studies.consistency.encode import OneModel, read_text, text_id
 from raypipe.studies.consistency.images import image_columns
 from raypipe.studies.consistency.settings import Consistency
 
@@ -22,26 +23,19 @@ REMEMBERED = 64
 
 
 class Generate:
-    """Makes the pictures of a batch and encodes them while the next batch is being made.
-
-    An actor holds one model at a time: the plan is ordered by model, so it loads each one once.
-    """
+    """Makes the pictures of a batch and encodes them while the next batch is being made."""
 
     reads = ("sample_id", "model", "prompt_sent", "seed")
     drops = ("prompt_sent", "source", "width", "height", "device")
 
     def __init__(self, config: Consistency, uri: str, apart: frozenset[str]):
         """apart: names of the models whose texts are encoded already, and kept at `uri`."""
-        import torch
-
-        torch.set_num_threads(max(1, int(config.pools.generate.cpus_per_actor)))
+        self._kind = start_on(config.pools.generate)
         self.device = Device()
         self._config, self._uri, self._apart = config, uri, apart
         self._read_text = lru_cache(REMEMBERED)(partial(read_text, Folder(uri)))
-        self._kind = "cuda" if config.pools.generate.gpus_per_actor else "cpu"
         self._encoders = ThreadPoolExecutor(max(1, int(config.pools.generate.cpus_per_actor)))
-        self._model_name = ""
-        self._generator: Generator | None = None
+        self._generator_of = OneModel(config, self._load)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         prompts, seeds = batch["prompt_sent"].to_pylist(), batch["seed"].to_pylist()
@@ -52,7 +46,7 @@ class Generate:
             texts = [tensors for tensors, _ in found]
             cut_off = [truncated for _, truncated in found]
         with self.device:
-            generator = self._hold(name)
+            generator = self._generator_of(name)
             made = generator(prompts, seeds, texts)
             if cut_off is None:
                 is_cut = {prompt: generator.truncated(prompt) for prompt in set(prompts)}
@@ -65,16 +59,7 @@ class Generate:
         ]
         return image_columns(encoded, cut_off, generator.device_kind)
 
-    def _hold(self, name: str) -> "Generator":
-        """The generator of this model; replaces the one before."""
+    def _load(self, model: Model, sampler: Sampler) -> "Generator":
         from raypipe.models.diffusion.generator import Generator
-        from raypipe.weights.node import model_on_node
 
-        if name != self._model_name or self._generator is None:
-            self._generator, self._model_name = None, ""
-            model = next(model for model in self._config.models if model.name == name)
-            sampler = self._config.sampler_of(model)
-            model = model_on_node(model)
-            self._generator = Generator(model, sampler, self._kind, name not in self._apart)
-            self._model_name = name
-        return self._generator
+        return Generator(model, sampler, self._kind, model.name not in self._apart)

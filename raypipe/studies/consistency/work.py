@@ -1,14 +1,13 @@
 """Makes the missing parts of a run: pictures, embeddings, or embeddings of stored pictures."""
 
-from dataclasses import dataclass, field
 from functools import partial
 
 import pyarrow as pa
 
 from raypipe.engine.session import Session
 from raypipe.engine.stage import Part, Step
-from raypipe.engine.work import work_through
-from raypipe.storage.directory import plan_batches, split_batches
+from raypipe.engine.work import part_of, work_through
+from raypipe.storage.directory import split_batches
 from raypipe.studies.consistency.embed import Embed, file_name, stored_embeddings
 from raypipe.studies.consistency.encode import TEXTS, Encode, text_id
 from raypipe.studies.consistency.generate import Generate
@@ -30,20 +29,8 @@ BATCHES_A_PART = 100
 """Batches of texts that one task of the cluster hands out."""
 
 
-@dataclass
-class Work:
-    """The missing work of a run."""
-
-    parts: dict[str, list[Part]] = field(default_factory=dict)
-    """Per way of getting pictures, the batches that still need it; `encode` comes first."""
-
-    def samples(self, way: str) -> int:
-        """How many samples need this way."""
-        return sum(part.n_samples for part in self.parts[way])
-
-
-def missing(run: Run, config: Consistency) -> Work:
-    """Whole batches with a missing file, by what they need. Half-made batches are made again.
+def missing(run: Run, config: Consistency) -> dict[str, list[Part]]:
+    """Whole batches with a missing file, by way, `encode` first. Half-made ones are made again.
 
     Compares the plan with the names of the files: a file appears whole or not at all, and is named
     after its batch.
@@ -52,7 +39,7 @@ def missing(run: Run, config: Consistency) -> Work:
     embeddings = {f"embeddings/{name}" for name in run.folder.names("embeddings")}
     apart = models_apart(config)
     texts: dict[str, tuple[str, str]] = {}
-    work = Work()
+    work: dict[str, list[Part]] = {}
     for name, group, samples in run.plan_groups(["batch_id", "source", "model", "prompt_sent"]):
         found: dict[str, dict[str, int]] = {way: {} for way in WAYS}
         for batch_id, batch in split_batches(samples):
@@ -66,14 +53,12 @@ def missing(run: Run, config: Consistency) -> Work:
                 found["load"][batch_id] = len(batch)
         for way, batches in found.items():
             if batches:
-                read = partial(plan_batches, run.uri, name, group, frozenset(batches))
-                part = Part(len(batches), sum(batches.values()), read)
-                work.parts.setdefault(way, []).append(part)
+                work.setdefault(way, []).append(part_of(run, name, group, batches))
     there = set(run.folder.names("texts"))
     texts = {key: text for key, text in texts.items() if f"{key}.safetensors" not in there}
     if texts:
         assert config.pools.encode is not None
-        work.parts = {ENCODE: _text_parts(texts, config.pools.encode.batch_size)} | work.parts
+        work = {ENCODE: _text_parts(texts, config.pools.encode.batch_size)} | work
     return work
 
 
@@ -108,11 +93,11 @@ def _text_parts(texts: dict[str, tuple[str, str]], batch_size: int) -> list[Part
     return [Part(len(some), sum(map(len, some)), partial(iter, some)) for some in slices]
 
 
-def fill(run: Run, config: Consistency, work: Work, session: Session) -> None:
+def fill(run: Run, config: Consistency, work: dict[str, list[Part]], session: Session) -> None:
     """Do the missing work."""
-    if work.parts:
+    if work:
         config = pinned(config)
-    chains = [(parts, steps(run, config, way)) for way, parts in work.parts.items()]
+    chains = [(parts, steps(run, config, way)) for way, parts in work.items()]
     work_through(run.folder, chains, session)
 
 
@@ -121,7 +106,7 @@ def steps(run: Run, config: Consistency, way: str) -> list[Step]:
     if way == ENCODE:
         assert config.pools.encode is not None
         make = partial(Encode, config, run.uri)
-        return [Step(ENCODE, make, config.pools.encode, run.uri)]
+        return [Step(ENCODE, make, config.pools.encode, run.uri, unit="prompts")]
     first = {
         "generate": partial(Generate, config, run.uri, models_apart(config)),
         "read": partial(ReadImages, config.images),

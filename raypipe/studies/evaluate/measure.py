@@ -10,7 +10,7 @@ import pyarrow as pa
 from PIL import Image
 
 from raypipe.config.sections import Actors
-from raypipe.engine.stage import Device, threads
+from raypipe.engine.stage import Device, start_on, threads
 from raypipe.inputs.codec import decode
 from raypipe.metrics import registry
 from raypipe.metrics.faces import aggregate
@@ -26,10 +26,7 @@ class Measure:
     reads = ("image_id", "image", "prompt", "box", "status", "reason")
 
     def __init__(self, config: MetricSettings, pool: Actors, is_last: bool):
-        import torch
-
-        torch.set_num_threads(max(1, int(pool.cpus_per_actor)))
-        device = "cuda" if pool.gpus_per_actor else "cpu"
+        device = start_on(pool)
         self.drops = ("image",) if is_last else ()
         self.device = Device()
         self._threads = threads(pool)
@@ -66,12 +63,14 @@ class Measure:
         self, pictures: list[Image.Image], boxes: list[list[float] | None]
     ) -> list[dict[str, Any]]:
         """Scores of every picture's faces, and of them together."""
+        from raypipe.models.reward.input import crop_face
+
         with self.device:
             faces = self._faces(pictures, boxes)
             crops = [
-                crop
+                crop_face(picture, face["box"])
                 for picture, mine in zip(pictures, faces, strict=True)
-                for crop in _crops(picture, mine)
+                for face in mine
             ]
             scores = iter(self._metric(crops).tolist())
         found = []
@@ -116,12 +115,6 @@ def stored_scores(config: MetricSettings, samples: pa.Table) -> pa.Table:
 def file_name(config: MetricSettings, batch_id: str) -> str:
     """The file that holds one batch's scores."""
     return f"scores/{config.label}.{batch_id}.parquet"
-
-
-def _crops(picture: Image.Image, faces: list[dict[str, Any]]) -> list[Image.Image]:
-    from raypipe.models.reward.input import crop_face
-
-    return [crop_face(picture, face["box"]) for face in faces]
 
 
 def _checked(score: float) -> dict[str, Any]:

@@ -5,9 +5,9 @@ from functools import partial
 
 from raypipe.engine.session import Session
 from raypipe.engine.stage import Part, Step
-from raypipe.engine.work import work_through
+from raypipe.engine.work import part_of, work_through
 from raypipe.metrics.settings import MetricSettings
-from raypipe.storage.directory import RunDirectory, plan_batches, split_batches
+from raypipe.storage.directory import RunDirectory, split_batches
 from raypipe.studies.evaluate.measure import Measure, file_name, stored_scores
 from raypipe.studies.evaluate.read import ReadPictures
 from raypipe.studies.evaluate.settings import Evaluate
@@ -40,9 +40,7 @@ def missing(run: RunDirectory, config: Evaluate) -> dict[Missing, list[Part]]:
             if absent:
                 found[absent][batch_id] = len(batch)
         for absent, sizes in found.items():
-            read = partial(plan_batches, run.uri, name, group, frozenset(sizes))
-            part = Part(len(sizes), sum(sizes.values()), read)
-            parts.setdefault(absent, []).append(part)
+            parts.setdefault(absent, []).append(part_of(run, name, group, sizes))
     return parts
 
 

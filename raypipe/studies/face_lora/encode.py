@@ -15,7 +15,7 @@ from PIL import Image
 from raypipe.core.face_pairs import mask_of
 from raypipe.core.masks import Mask, Picture, grow, latent_mask
 from raypipe.core.regions import Region, crop_for
-from raypipe.engine.stage import Device
+from raypipe.engine.stage import Device, start_on
 from raypipe.errors import UserError
 from raypipe.inputs.codec import decode
 from raypipe.inputs.runs import pairs_of
@@ -37,7 +37,7 @@ class EncodeTexts:
     drops = ()
 
     def __init__(self, config: FaceLora, uri: str):
-        kind = _begin(config)
+        kind = start_on(config.pools.encode)
         self.device = Device()
         self._folder = Folder(uri)
         # guided, so that the pipeline also encodes the empty text (for SDXL that is zeros)
@@ -73,7 +73,7 @@ class EncodePictures:
     drops = ()
 
     def __init__(self, config: FaceLora, uri: str):
-        kind = _begin(config)
+        kind = start_on(config.pools.encode)
         self.device = Device()
         self._folder, self._size = Folder(uri), config.size
         sampler = config.sampler_of_model
@@ -130,13 +130,6 @@ class EncodePictures:
         if not np.isfinite(latents_Nchw.astype(np.float16)).all():
             raise UserError("the VAE must give finite latents in half precision, it does not")
         return latents_Nchw
-
-
-def _begin(config: FaceLora) -> str:
-    """The kind of device of this actor, after its threads are set."""
-    pool = config.pools.encode
-    torch.set_num_threads(max(1, int(pool.cpus_per_actor)))
-    return "cuda" if pool.gpus_per_actor else "cpu"
 
 
 def _keep(folder: Folder, batch: pa.Table, table: pa.Table) -> pa.Table:

@@ -24,12 +24,12 @@ def encode(config: FaceLora, run: LoraRun, session: Session) -> None:
     """Encode the texts and pictures that are not there yet, texts first."""
     pool, settings = config.pools.encode, _pinned(config)
     chains = []
-    for name, stage, plan in (
-        ("texts", EncodeTexts, TextPlan(run.uri)),
-        ("latents", EncodePictures, run),
+    for name, unit, stage, plan in (
+        ("texts", "texts", EncodeTexts, TextPlan(run.uri)),
+        ("latents", "rows", EncodePictures, run),
     ):
         make = partial(stage, settings, run.uri)
-        step = Step(name, make, pool, run.uri, key="encode")
+        step = Step(name, make, pool, run.uri, key="encode", unit=unit)
         chains.append((parts_without(plan, [DATA_FILE]), [step]))
     work_through(run.folder, chains, session)
 
@@ -56,7 +56,6 @@ def _pinned(config: FaceLora) -> FaceLora:
 
 
 def manifest(config: FaceLora, made_by: dict[str, Any], results: dict[str, Any]) -> dict[str, Any]:
-    """Where the LoRA comes from."""
     return {
         **provenance("face_lora", PACKAGES),
         "model": {"name": config.model.name, "id": config.model.id, **made_by},

@@ -7,7 +7,6 @@ where it was), `good face lost` (nor the good one, after the VAE).
 """
 
 import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -21,10 +20,9 @@ from raypipe.core.face_pairs import Side, judge, mask_of, noise_seed, size_class
 from raypipe.core.ids import content_hash
 from raypipe.core.masks import Mask, Picture, grow
 from raypipe.core.regions import crop_for, overlap
-from raypipe.engine.stage import Device
+from raypipe.engine.stage import Device, start_on
 from raypipe.inputs.codec import decode, to_bytes
 from raypipe.models.faces.detector import load_detector
-from raypipe.models.faces.face import FaceDetector
 from raypipe.storage import schema
 from raypipe.storage.files import Folder
 from raypipe.studies.face_pairs.look import chosen_faces
@@ -62,20 +60,17 @@ class Paint:
 
     def __init__(self, config: FacePairs, uri: str, settings: str):
         """settings: hash of the model's identity and its sampler, which goes into pair_id."""
-        import torch
-
         from raypipe.models.diffusion.inpaint import Inpainter
         from raypipe.weights.node import model_on_node
 
-        cpus = max(1, int(config.pools.inpaint.cpus_per_actor))
-        torch.set_num_threads(cpus)
-        kind = "cuda" if config.pools.inpaint.gpus_per_actor else "cpu"
+        kind = start_on(config.pools.inpaint)
         self.device = Device()
         self._config, self._settings, self._folder = config, settings, Folder(uri)
         model = model_on_node(config.model)
         self._inpainter = Inpainter(model, config.sampler_of_model, kind)
-        self._detect = locked(load_detector(config.detector, kind))
-        self._encoders = ThreadPoolExecutor(cpus)
+        self._detect = load_detector(config.detector, kind)
+        self._detecting = threading.Lock()  # two calls of a stage overlap
+        self._encoders = ThreadPoolExecutor(max(1, int(config.pools.inpaint.cpus_per_actor)))
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         name = PHOTOS_FILE.format(batch_id=batch["batch_id"][0].as_py())
@@ -150,7 +145,9 @@ class Paint:
         pictures = [one.photo_HWC for one in inpainted if one.photo_HWC is not None]
         storage = self._config.storage
         encoded = self._encoders.map(lambda p: to_bytes(Image.fromarray(p), storage), pictures)
-        found = iter(zip(self._detect(pictures), encoded, strict=True))
+        with self._detecting:
+            faces_of = self._detect(pictures)
+        found = iter(zip(faces_of, encoded, strict=True))
         sides = []
         for target, one in zip(targets, inpainted, strict=True):
             if one.photo_HWC is None:
@@ -199,17 +196,6 @@ class Paint:
             "status": schema.QUARANTINED if reason else schema.OK,
             "reason": reason,
         }
-
-
-def locked(detect: FaceDetector) -> Callable[[list[Picture]], list[Any]]:
-    """The detector for one thread at a time: two calls of a stage overlap."""
-    lock = threading.Lock()
-
-    def one_at_a_time(pictures: list[Picture]) -> list[Any]:
-        with lock:
-            return detect(pictures)
-
-    return one_at_a_time
 
 
 def stored_pairs(samples: pa.Table) -> pa.Table:

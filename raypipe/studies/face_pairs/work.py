@@ -14,11 +14,15 @@ from raypipe.studies.face_pairs.run import PairRun, SplitPlan
 from raypipe.studies.face_pairs.settings import FacePairs
 from raypipe.weights.identity import pinned_model
 
+PHOTOS = "photos"
+"""What each step counts."""
+
 
 def look(run: PairRun, config: FacePairs, session: Session) -> None:
     """Open the photos that were not opened yet, and find their faces."""
     pool = config.pools.look
-    step = Step("look", partial(Look, config), pool, run.uri, PHOTOS_FILE, stored_photos)
+    make = partial(Look, config)
+    step = Step("look", make, pool, run.uri, PHOTOS_FILE, stored_photos, unit=PHOTOS)
     work_through(run.folder, [(parts_without(run, [PHOTOS_FILE]), [step])], session)
 
 
@@ -27,9 +31,11 @@ def paint(run: PairRun, config: FacePairs, made_by: dict[str, Any], session: Ses
     plan, pools = SplitPlan(run.uri), config.pools
     pinned = config.model_copy(update={"model": pinned_model(config.model)})
     make = partial(Paint, pinned, run.uri, content_hash(made_by))
-    inpainting = Step("inpaint", make, pools.inpaint, run.uri, PAIRS_FILE, stored_pairs)
+    inpainting = Step(
+        "inpaint", make, pools.inpaint, run.uri, PAIRS_FILE, stored_pairs, unit=PHOTOS
+    )
     check = partial(CheckPairs, config, run.uri)
-    checking = Step("check", check, pools.look, run.uri, CHECKS_FILE, stored_checks, "look")
+    checking = Step("check", check, pools.look, run.uri, CHECKS_FILE, stored_checks, "look", PHOTOS)
     chains = [
         (parts_without(plan, [PAIRS_FILE]), [inpainting]),
         (parts_without(plan, [CHECKS_FILE]), [checking]),

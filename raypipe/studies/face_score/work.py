@@ -28,7 +28,6 @@ def train(config: FaceScore, run: RunDirectory, session: Session) -> None:
 
 
 def manifest(config: FaceScore, results: dict[str, Any]) -> dict[str, Any]:
-    """Where the numbers come from."""
     return {
         **provenance("face_score", PACKAGES),
         "model": f"{config.output}/{MODEL}",

@@ -24,7 +24,7 @@ def apart(study):
 
 
 def texts_of(work):
-    return [batch for part in work.parts["encode"] for batch in part.read()]
+    return [batch for part in work["encode"] for batch in part.read()]
 
 
 def test_a_text_is_kept_to_the_last_bit(tmp_path):
@@ -46,14 +46,14 @@ def test_a_text_is_kept_to_the_last_bit(tmp_path):
 def test_every_text_is_encoded_once_in_batches_of_one_model(apart):
     run, config = apart
     work = missing(run, config)
-    assert list(work.parts) == ["encode", "generate"]  # in the order of the work
+    assert list(work) == ["encode", "generate"]  # in the order of the work
     found = texts_of(work)
     assert all(batch.schema == TEXTS for batch in found)
     assert all(len(batch) <= 2 and len(batch["model"].unique()) == 1 for batch in found)
     pairs = [(r["model"], r["prompt_sent"]) for batch in found for r in batch.to_pylist()]
     wanted = {(r["model"], r["prompt_sent"]) for r in run.samples().to_pylist()}
     assert sorted(pairs) == sorted(wanted)
-    assert work.samples("encode") == len(wanted)
+    assert sum(part.n_samples for part in work["encode"]) == len(wanted)
 
 
 def test_pictures_are_those_of_a_generator_that_encodes(apart):
@@ -62,11 +62,11 @@ def test_pictures_are_those_of_a_generator_that_encodes(apart):
     encode = Encode(config, run.uri)
     for batch in texts_of(work):
         assert len(encode(batch.select(encode.reads))) == len(batch)
-    assert "encode" not in missing(run, config).parts
+    assert "encode" not in missing(run, config)
     names = frozenset(model.name for model in config.models)
     reads_texts = Generate(config, run.uri, names)
     encodes = Generate(config, run.uri, frozenset())
-    for part in work.parts["generate"]:
+    for part in work["generate"]:
         for batch in part.read():
             ours, theirs = (stage(batch.select(stage.reads)) for stage in (reads_texts, encodes))
             assert ours.equals(theirs)
@@ -75,7 +75,7 @@ def test_pictures_are_those_of_a_generator_that_encodes(apart):
 
 def test_without_a_pool_of_their_own_texts_are_not_encoded_apart(study, begun):
     config = study()
-    assert list(missing(begun(config), config).parts) == ["generate"]
+    assert list(missing(begun(config), config)) == ["generate"]
 
 
 def test_a_run_that_is_finished_keeps_no_texts(apart, tmp_path):

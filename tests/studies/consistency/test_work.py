@@ -64,7 +64,7 @@ def test_there_are_batches_of_both_kinds():
 
 def batches_of(work, way):
     """The batches that need this way, as a worker would read them."""
-    return [batch for part in work.parts.get(way, []) for batch in part.read()]
+    return [batch for part in work.get(way, []) for batch in part.read()]
 
 
 @given(present=st.sets(st.sampled_from(ALL_FILES)))
@@ -78,24 +78,24 @@ def test_exactly_the_batches_that_lack_a_file_are_missing(run_with, present):
             expected.setdefault(way, []).append(batch_id)
         elif not present.issuperset(embeddings):
             expected.setdefault("load", []).append(batch_id)
-    assert work.parts.keys() == expected.keys()
+    assert work.keys() == expected.keys()
     for way, batch_ids in expected.items():
         found = batches_of(work, way)
         for batch_id, batch in zip(batch_ids, found, strict=True):
             mine = SAMPLES.filter(pc.equal(SAMPLES["batch_id"], batch_id))
             assert batch.equals(mine)  # whole batches, in order
-        assert sum(part.n_batches for part in work.parts[way]) == len(found)
-        assert work.samples(way) == sum(map(len, found))
+        assert sum(part.n_batches for part in work[way]) == len(found)
+        assert sum(part.n_samples for part in work[way]) == sum(map(len, found))
 
 
 def test_a_half_written_file_does_not_count(run_with):
     run = run_with(ALL_FILES)
-    assert missing(run, CONFIG).parts == {}
+    assert missing(run, CONFIG) == {}
     run.folder.delete(ALL_FILES[0])
     run.folder.write(ALL_FILES[0] + ".0a1b2c3d.partial", b"half")
     work = missing(run, CONFIG)
     assert [set(b["batch_id"].to_pylist()) for b in batches_of(work, "generate")] == [{BATCHES[0]}]
-    assert work.parts.keys() == {"generate"}
+    assert work.keys() == {"generate"}
 
 
 def test_files_of_other_encoders_or_strangers_do_not_count(run_with):
