@@ -38,7 +38,6 @@ SIZES = {
     "jobs/annotate.py": "a recipe",
     "jobs/questions.py": "a recipe",
     "metrics/faces.py": "the arithmetic of several faces, apart from the stage that finds them",
-    "metrics/settings.py": "all metrics' facts side by side, one class each",
     "models/diffusion/compiled.py": "loads diffusers; generator and guidance_interval share it",
     "models/faces/detector.py": "chooses a backend, so that only that one is loaded",
     "report/thumbnail.py": "four studies show pictures; loads Pillow only when asked",
@@ -47,7 +46,6 @@ SIZES = {
     "studies/agreement/settings.py": "a study's config",
     "studies/align/settings.py": "a study's config",
     "studies/annotate/run.py": "a run directory",
-    "studies/consistency/results.py": "results.json from the tables to the record",
     "studies/face_pairs/run.py": "a run directory",
     "studies/questions/run.py": "a run directory",
 }

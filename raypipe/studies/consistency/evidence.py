@@ -1,4 +1,4 @@
-"""The evidence that `build_results` takes besides the scores, and its records in results.json."""
+"""The evidence besides the scores: from a run's pair scores, and as results.json records it."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -7,10 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from raypipe.core.consistency import ConvergencePoint
+from raypipe.config.sections import Statistics
+from raypipe.core.bootstrap import crossed_bootstrap
+from raypipe.core.consistency import ConvergencePoint, convergence
 from raypipe.core.estimates import Estimate
-from raypipe.core.power import PowerTable
-from raypipe.core.split_half import SplitHalf
+from raypipe.core.power import PowerTable, power_table
+from raypipe.core.split_half import SplitHalf, split_half
+from raypipe.studies.consistency.scores import ModelScores
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,8 @@ class Missing:
 
 
 NOT_COMPUTED = Missing("not computed")
+TOO_MANY = Missing("there are too many prompts to keep every pair score")
+NO_COMPLETE = Missing("no prompt has an image for every seed in all models")
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,59 @@ class Pair:
         )
 
 
+def pair_of(a: str, b: str, of_a: ModelScores, of_b: ModelScores, settings: Statistics) -> Pair:
+    """The prompts that both models have a score for; one side's failed seeds are out of both."""
+    scored_b = {row["prompt_id"]: row for row in of_b.rows if row["scs"] is not None}
+    both = [
+        (row, scored_b[row["prompt_id"]])
+        for row in of_a.rows
+        if row["scs"] is not None and row["prompt_id"] in scored_b
+    ]
+    crossed = power = None
+    if of_a.pairs_PM is None or of_b.pairs_PM is None:
+        crossed = power = _why_no_pairs(of_a if of_a.pairs_PM is None else of_b)
+    else:
+        assert of_a.complete == of_b.complete
+        difference_PM = of_a.pairs_PM.astype(np.float64) - of_b.pairs_PM
+        crossed = crossed_bootstrap(
+            difference_PM,
+            seed=settings.seed,
+            resamples=min(settings.resamples, 1999),
+            confidence=1 - settings.alpha,
+        )
+        power = power_table(difference_PM, alpha=settings.alpha)
+    return Pair(
+        a=a,
+        b=b,
+        prompt_ids=[str(row["prompt_id"]) for row, _ in both],
+        scs_a=np.array([row["scs"] for row, _ in both], dtype=np.float64),
+        scs_b=np.array([row["scs"] for _, row in both], dtype=np.float64),
+        n_images=np.array([row["n_images"] for row, _ in both], dtype=np.int64),
+        left_out_prompts=len(of_a.rows) - len(both),
+        crossed=crossed,
+        power=power,
+    )
+
+
+def _why_no_pairs(scores: ModelScores) -> Missing:
+    return TOO_MANY if scores.too_many else NO_COMPLETE
+
+
+def convergence_of(scores: ModelScores) -> list[ConvergencePoint] | Missing:
+    """The convergence curve of one model."""
+    return _why_no_pairs(scores) if scores.pairs_PM is None else convergence(scores.pairs_PM)
+
+
+def split_half_of(scores: ModelScores, settings: Statistics) -> SplitHalf | Missing:
+    """The A/A check of one model."""
+    if scores.pairs_PM is None:
+        return _why_no_pairs(scores)
+    try:
+        return split_half(scores.pairs_PM, seed=settings.seed, alpha=settings.alpha)
+    except ValueError as error:
+        return Missing(str(error))
+
+
 def estimate_record(estimate: Estimate | Missing) -> dict[str, Any]:
     """`{value, low, high, reason}`."""
     if isinstance(estimate, Missing):
@@ -86,12 +144,9 @@ def power_record(table: PowerTable | Missing) -> dict[str, Any]:
     }
 
 
-def curve_record(model: str, points: Sequence[ConvergencePoint] | Missing | None) -> dict[str, Any]:
+def curve_record(model: str, points: Sequence[ConvergencePoint] | Missing) -> dict[str, Any]:
     """The convergence curve of one model as parallel lists, one entry per number of images."""
-    if points is None:
-        points = NOT_COMPUTED
-    missing = points if isinstance(points, Missing) else None
-    known = [] if isinstance(points, Missing) else list(points)
+    known, reason = ([], points.reason) if isinstance(points, Missing) else (points, None)
     return {
         "model": model,
         "n_prompts": len(known[0].scs) if known else 0,
@@ -99,14 +154,12 @@ def curve_record(model: str, points: Sequence[ConvergencePoint] | Missing | None
         "scs": [point.mean for point in known],
         "se": [point.mean_se for point in known],
         "prompt_se": [point.prompt_se for point in known],
-        "reason": missing.reason if missing else None,
+        "reason": reason,
     }
 
 
-def split_half_record(model: str, check: SplitHalf | Missing | None) -> dict[str, Any]:
+def split_half_record(model: str, check: SplitHalf | Missing) -> dict[str, Any]:
     """The A/A check of one model."""
-    if check is None:
-        check = NOT_COMPUTED
     if isinstance(check, Missing):
         names = ("n_prompts", "seeds_per_half", "splits", "significant", "rate", "low", "high")
         return {"model": model} | dict.fromkeys(names) | {"reason": check.reason}

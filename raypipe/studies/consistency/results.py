@@ -9,21 +9,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from raypipe.core.bootstrap import crossed_bootstrap
-from raypipe.core.consistency import ConvergencePoint, convergence
-from raypipe.core.power import power_table
-from raypipe.core.split_half import SplitHalf, split_half
+from raypipe.core.consistency import ConvergencePoint
+from raypipe.core.split_half import SplitHalf
 from raypipe.core.statistics import Comparison, adjust, compare, describe, rank_agreement
 from raypipe.storage import schema
 from raypipe.storage.provenance import provenance
 from raypipe.storage.schema import SCHEMA_VERSION
 from raypipe.studies.consistency.evidence import (
+    NOT_COMPUTED,
     Missing,
     Pair,
+    convergence_of,
     curve_record,
     estimate_record,
+    pair_of,
     power_record,
     range_record,
+    split_half_of,
     split_half_record,
 )
 from raypipe.studies.consistency.notes import notes
@@ -67,6 +69,7 @@ def build_results(
     main = scores.filter(pc.field("encoder") == encoder)
     prompts = dict(zip(main["prompt_id"].to_pylist(), main["prompt"].to_pylist(), strict=True))
     draws = {"seed": seed, "resamples": resamples}
+    curves, checks = convergence or {}, a_a or {}
     pairs = [pair.in_order() for pair in pairs]
     compared = _compare(pairs, alpha=alpha, **draws)
     results: dict[str, Any] = {
@@ -75,8 +78,8 @@ def build_results(
         "encoder": encoder,
         "models": [_model(main, name, confidence=1 - alpha, **draws) for name in models],
         "comparisons": [_comparison(p, c, prompts) for p, c in zip(pairs, compared, strict=True)],
-        "convergence": [curve_record(name, (convergence or {}).get(name)) for name in models],
-        "a_a": [split_half_record(name, (a_a or {}).get(name)) for name in models],
+        "convergence": [curve_record(name, curves.get(name, NOT_COMPUTED)) for name in models],
+        "a_a": [split_half_record(name, checks.get(name, NOT_COMPUTED)) for name in models],
         "encoder_agreement": _agreement(scores, encoder, models),
         "quarantined": dict(sorted((quarantined or {}).items())),
     }
@@ -210,8 +213,6 @@ def _by_prompt(scores: pa.Table, encoder: str) -> dict[str, float]:
     return dict(zip(own["prompt_id"].to_pylist(), own["scs"].to_pylist(), strict=True))
 
 
-TOO_MANY = Missing("there are too many prompts to keep every pair score")
-NO_COMPLETE = Missing("no prompt has an image for every seed in all models")
 PACKAGES = ("ray", "torch", "diffusers", "transformers", "open_clip_torch", "numpy", "scipy")
 
 
@@ -234,9 +235,9 @@ def evaluate(
         scores,
         encoder=config.encoder[0].name,
         models=names,
-        pairs=[_pair(a, b, main[a], main[b], config) for a, b in plan.comparisons],
-        convergence={name: _convergence(main[name]) for name in names},
-        a_a={name: _split_half(main[name], config) for name in names},
+        pairs=[pair_of(a, b, main[a], main[b], settings) for a, b in plan.comparisons],
+        convergence={name: convergence_of(main[name]) for name in names},
+        a_a={name: split_half_of(main[name], settings) for name in names},
         quarantined=known.quarantined,
         truncated=known.truncated,
         devices=known.devices,
@@ -249,7 +250,6 @@ def evaluate(
 
 
 def manifest(config: Consistency, plan: Plan, known: Survey, samples: pa.Table) -> dict[str, Any]:
-    """Where the numbers come from."""
     quarantined = sum(known.quarantined.values())
     return {
         **provenance("consistency", PACKAGES),
@@ -266,57 +266,3 @@ def manifest(config: Consistency, plan: Plan, known: Survey, samples: pa.Table) 
         },
         "device_seconds": known.device_seconds,
     }
-
-
-def _pair(a: str, b: str, of_a: ModelScores, of_b: ModelScores, config: Consistency) -> Pair:
-    """The prompts that both models have a score for; one side's failed seeds are out of both."""
-    scored_b = {row["prompt_id"]: row for row in of_b.rows if row["scs"] is not None}
-    both = [
-        (row, scored_b[row["prompt_id"]])
-        for row in of_a.rows
-        if row["scs"] is not None and row["prompt_id"] in scored_b
-    ]
-    crossed = power = None
-    if of_a.pairs_PM is None or of_b.pairs_PM is None:
-        crossed = power = _why_no_pairs(of_a if of_a.pairs_PM is None else of_b)
-    else:
-        assert of_a.complete == of_b.complete
-        difference_PM = of_a.pairs_PM.astype(np.float64) - of_b.pairs_PM
-        settings = config.statistics
-        crossed = crossed_bootstrap(
-            difference_PM,
-            seed=settings.seed,
-            resamples=min(settings.resamples, 1999),
-            confidence=1 - settings.alpha,
-        )
-        power = power_table(difference_PM, alpha=settings.alpha)
-    return Pair(
-        a=a,
-        b=b,
-        prompt_ids=[str(row["prompt_id"]) for row, _ in both],
-        scs_a=np.array([row["scs"] for row, _ in both], dtype=np.float64),
-        scs_b=np.array([row["scs"] for _, row in both], dtype=np.float64),
-        n_images=np.array([row["n_images"] for row, _ in both], dtype=np.int64),
-        left_out_prompts=len(of_a.rows) - len(both),
-        crossed=crossed,
-        power=power,
-    )
-
-
-def _why_no_pairs(scores: ModelScores) -> Missing:
-    return TOO_MANY if scores.too_many else NO_COMPLETE
-
-
-def _convergence(scores: ModelScores) -> Any:
-    return _why_no_pairs(scores) if scores.pairs_PM is None else convergence(scores.pairs_PM)
-
-
-def _split_half(scores: ModelScores, config: Consistency) -> Any:
-    if scores.pairs_PM is None:
-        return _why_no_pairs(scores)
-    try:
-        return split_half(
-            scores.pairs_PM, seed=config.statistics.seed, alpha=config.statistics.alpha
-        )
-    except ValueError as error:
-        return Missing(str(error))
