@@ -1,12 +1,11 @@
 """LAION's aesthetic predictor: a small head on CLIP's picture embedding, trained on ratings."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from PIL import Image
 
 from raypipe.metrics import settings
+from raypipe.metrics.registry import Pictures, Prompts
 from raypipe.metrics.weights import load_whole, read_state, weights_file
 from raypipe.models.encoder import LoadedEncoder
 from raypipe.weights.node import encoder_on_node
@@ -52,9 +51,7 @@ class Aesthetic:
         load_whole(self._head, state, f"{what} (for encoder {config.encoder.name})")
         self._head.eval()
 
-    def __call__(
-        self, pictures: Sequence[Image.Image], prompts: Sequence[str] | None = None
-    ) -> np.ndarray:
+    def __call__(self, pictures: Pictures, prompts: Prompts = None) -> np.ndarray:
         """Scores (B,); in practice 3 to 8."""
         if not pictures:
             return np.zeros(0)

@@ -3,7 +3,7 @@
 Shape letters: B pictures, C channels, H W pixels.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import open_clip
@@ -16,6 +16,7 @@ from torchvision.transforms.functional import normalize, resize, to_tensor
 from raypipe.config.networks import Encoder
 from raypipe.errors import UserError
 from raypipe.metrics import settings
+from raypipe.metrics.registry import Pictures, Prompts, of_each
 from raypipe.metrics.weights import load_whole, read_state, weights_file
 from raypipe.models.encoder import Loaded, LoadedEncoder
 from raypipe.weights.locate import is_local, locate
@@ -36,9 +37,7 @@ class ClipScore:
                 f"metric {config.label} needs an encoder that reads text, got {config.encoder.name}"
             )
 
-    def __call__(
-        self, pictures: Sequence[Image.Image], prompts: Sequence[str] | None = None
-    ) -> np.ndarray:
+    def __call__(self, pictures: Pictures, prompts: Prompts = None) -> np.ndarray:
         """Scores (B,), 0 to 100."""
         return np.maximum(cosines(self._encoder, pictures, prompts), 0.0)
 
@@ -50,7 +49,7 @@ class Embeddings:
         """UserError for an encoder that cannot be loaded."""
         self._encoder = LoadedEncoder(encoder_on_node(config.encoder), device)
 
-    def __call__(self, pictures: Sequence[Image.Image]) -> np.ndarray:
+    def __call__(self, pictures: Pictures) -> np.ndarray:
         """Embeddings (B, D), float32; (0, 0) of none."""
         if not pictures:
             return np.zeros((0, 0), np.float32)
@@ -70,19 +69,14 @@ class Hps:
         named = Encoder(id=config.architecture, pretrained=config.label)
         self._encoder = LoadedEncoder(named, device, load_hps(config))
 
-    def __call__(
-        self, pictures: Sequence[Image.Image], prompts: Sequence[str] | None = None
-    ) -> np.ndarray:
+    def __call__(self, pictures: Pictures, prompts: Prompts = None) -> np.ndarray:
         """Scores (B,), -100 to 100; in practice 15 to 35."""
         return cosines(self._encoder, pictures, prompts)
 
 
-def cosines(
-    encoder: LoadedEncoder, pictures: Sequence[Image.Image], prompts: Sequence[str] | None
-) -> np.ndarray:
+def cosines(encoder: LoadedEncoder, pictures: Pictures, prompts: Prompts) -> np.ndarray:
     """100 cos of each picture and its prompt (B,), float64."""
-    if prompts is None or len(prompts) != len(pictures):
-        raise ValueError(f"each of {len(pictures)} pictures needs its prompt")
+    prompts = of_each(pictures, prompts)
     if not pictures:
         return np.zeros(0)
     images_BD = encoder.images([encoder.preprocess(picture) for picture in pictures])

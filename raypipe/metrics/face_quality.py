@@ -9,8 +9,9 @@ from torchvision.transforms.functional import to_tensor
 
 from raypipe.errors import UserError
 from raypipe.metrics import settings
+from raypipe.metrics.registry import Pictures, Prompts
 from raypipe.metrics.weights import load_whole, read_state, weights_file
-from raypipe.models.memory import Pieces
+from raypipe.models.memory import pieces_on
 
 SIZE = 512
 """Pixels of the square that the network reads."""
@@ -35,18 +36,17 @@ class FaceQuality:
         load_whole(self._network, state, what)
         self._network.to(device).eval()
         self._device = device
-        self._pieces = Pieces(
-            f"one face must fit the memory of its device, but metric {config.label} does not "
-            f"fit {device}: give its pool a larger part of a GPU"
-        )
+        self._pieces = pieces_on(device, f"metric {config.label}", "face")
 
-    def __call__(
-        self, pictures: Sequence[Image.Image], prompts: Sequence[str] | None = None
-    ) -> np.ndarray:
+    def __call__(self, pictures: Pictures, prompts: Prompts = None) -> np.ndarray:
         """Scores (B,) of face crops, about 0 to 1."""
         if not pictures:
             return np.zeros(0)
-        pixels = [to_tensor(_square(picture)) for picture in pictures]
+        squares = [
+            ImageOps.fit(picture.convert("RGB"), (SIZE, SIZE), Image.Resampling.BICUBIC)
+            for picture in pictures
+        ]
+        pixels = [to_tensor(square) for square in squares]
         return np.concatenate(self._pieces(len(pixels), lambda piece: self._score(pixels[piece])))
 
     def _score(self, pixels: Sequence[torch.Tensor]) -> np.ndarray:
@@ -70,7 +70,3 @@ def new_network() -> torch.nn.Module:
         use_ref=False,
         test_img_size=SIZE,
     )
-
-
-def _square(picture: Image.Image) -> Image.Image:
-    return ImageOps.fit(picture.convert("RGB"), (SIZE, SIZE), Image.Resampling.BICUBIC)

@@ -16,8 +16,9 @@ from torch.nn import functional
 from torchvision.models import inception as tv
 
 from raypipe.metrics import settings
+from raypipe.metrics.registry import Pictures
 from raypipe.metrics.weights import load_whole, read_state, weights_file
-from raypipe.models.memory import Pieces
+from raypipe.models.memory import pieces_on
 
 SIDE = 299
 CLASSES = 1008
@@ -34,12 +35,9 @@ class Inception:
         self._network.to(device).eval()
         self._device = device
         self._resize = tensorflow_resize if config.resize == "tensorflow" else pillow_resize
-        self._pieces = Pieces(
-            f"one picture must fit the memory of its device, but metric {config.label} does not "
-            f"fit {device}: give its pool a larger part of a GPU"
-        )
+        self._pieces = pieces_on(device, f"metric {config.label}")
 
-    def __call__(self, pictures: Sequence[Image.Image]) -> np.ndarray:
+    def __call__(self, pictures: Pictures) -> np.ndarray:
         """Features (B, 2048), float32."""
         if not pictures:
             return np.zeros((0, 2048), np.float32)

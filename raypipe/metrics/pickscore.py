@@ -11,9 +11,11 @@ from torch.nn import functional
 
 from raypipe.errors import UserError
 from raypipe.metrics import settings
+from raypipe.metrics.registry import Pictures, Prompts, of_each
 from raypipe.metrics.weights import weights_directory
 from raypipe.models.diffusion.loading import LOADING_ERRORS
-from raypipe.models.memory import Pieces
+from raypipe.models.memory import pieces_on
+from raypipe.weights.retry import one_line
 
 WINDOW = 77
 """Tokens of a prompt that are read."""
@@ -39,17 +41,11 @@ class PickScore:
         except LOADING_ERRORS as error:
             raise UserError(f"{reader} cannot be loaded: {beside}: {error}") from error
         self._device = device
-        self._pieces = Pieces(
-            f"one picture must fit the memory of its device, but metric {config.label} does not "
-            f"fit {device}: give its pool a larger part of a GPU"
-        )
+        self._pieces = pieces_on(device, f"metric {config.label}")
 
-    def __call__(
-        self, pictures: Sequence[Image.Image], prompts: Sequence[str] | None = None
-    ) -> np.ndarray:
+    def __call__(self, pictures: Pictures, prompts: Prompts = None) -> np.ndarray:
         """Scores (B,); in practice 15 to 25."""
-        if prompts is None or len(prompts) != len(pictures):
-            raise ValueError(f"each of {len(pictures)} pictures needs its prompt")
+        prompts = of_each(pictures, prompts)
         if not pictures:
             return np.zeros(0)
         rgb = [picture.convert("RGB") for picture in pictures]
@@ -83,8 +79,7 @@ def _load(directory, what: str) -> transformers.CLIPModel:
             directory, use_safetensors=True, dtype=torch.float32, output_loading_info=True
         )
     except LOADING_ERRORS as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{what} cannot be loaded: {directory}: {reason}") from error
+        raise UserError(f"{what} cannot be loaded: {directory}: {one_line(error)}") from error
     for kind, key in (("missing", "missing_keys"), ("foreign", "unexpected_keys")):
         names = sorted(name for name in loaded[key] if not name.endswith("position_ids"))
         if names:

@@ -9,13 +9,15 @@ from PIL import Image
 
 from raypipe.metrics.settings import Metric, MetricSettings
 
+Pictures = Sequence[Image.Image]
+Prompts = Sequence[str] | None
+"""One for each picture; None for metrics that read none."""
+
 
 class Scorer(Protocol):
     """A loaded metric of single pictures or face crops."""
 
-    def __call__(
-        self, pictures: Sequence[Image.Image], prompts: Sequence[str] | None = None
-    ) -> np.ndarray:
+    def __call__(self, pictures: Pictures, prompts: Prompts = None) -> np.ndarray:
         """Scores (B,), float64, each of its picture (and prompt) alone: batches change nothing."""
 
 
@@ -23,8 +25,15 @@ class Features(Protocol):
     """A loaded metric of sets, or of prompts: its features of each picture, compared later
     (`raypipe.core.frechet`, `raypipe.core.consistency`)."""
 
-    def __call__(self, pictures: Sequence[Image.Image]) -> np.ndarray:
+    def __call__(self, pictures: Pictures) -> np.ndarray:
         """Features (B, D), float32."""
+
+
+def of_each(pictures: Pictures, prompts: Prompts) -> Sequence[str]:
+    """The prompts, one for each picture. ValueError for others."""
+    if prompts is None or len(prompts) != len(pictures):
+        raise ValueError(f"each of {len(pictures)} pictures needs its prompt")
+    return prompts
 
 
 METRICS: dict[str, type[MetricSettings]] = {

@@ -1,12 +1,10 @@
 """Metrics that are a reward: ImageReward of pictures and prompts, Face Score of face crops."""
 
-from collections.abc import Sequence
-
 import numpy as np
-from PIL import Image
 
 from raypipe.errors import UserError
 from raypipe.metrics import settings
+from raypipe.metrics.registry import Pictures, Prompts, of_each
 from raypipe.models.reward.scores import load_reward
 
 
@@ -28,12 +26,9 @@ class ImageReward(_OfReward):
     Source: arXiv 2304.05977; THUDM/ImageReward.
     """
 
-    def __call__(
-        self, pictures: Sequence[Image.Image], prompts: Sequence[str] | None = None
-    ) -> np.ndarray:
+    def __call__(self, pictures: Pictures, prompts: Prompts = None) -> np.ndarray:
         """Scores (B,); in practice -2.5 to 2."""
-        if prompts is None or len(prompts) != len(pictures):
-            raise ValueError(f"each of {len(pictures)} pictures needs its prompt")
+        prompts = of_each(pictures, prompts)
         return self._reward.score(pictures, prompts) if pictures else np.zeros(0)
 
 
@@ -44,8 +39,6 @@ class FaceScore(_OfReward):
     head unless asked otherwise. Source: arXiv 2406.17100; OPPO-Mente-Lab/FaceScore.
     """
 
-    def __call__(
-        self, pictures: Sequence[Image.Image], prompts: Sequence[str] | None = None
-    ) -> np.ndarray:
+    def __call__(self, pictures: Pictures, prompts: Prompts = None) -> np.ndarray:
         """Scores (B,) of face crops; in practice -5 to 5."""
         return self._reward.score(pictures) if pictures else np.zeros(0)

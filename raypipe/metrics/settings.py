@@ -34,16 +34,16 @@ class MetricSettings(Strict):
 
     title: ClassVar[str]
     higher_is_better: ClassVar[bool]
-    low: ClassVar[float | None]
+    low: ClassVar[float | None] = None
     """Lower end of its range; None for no bound."""
-    high: ClassVar[float | None]
-    reads: ClassVar[Literal["picture", "face", "prompt", "set"]]
+    high: ClassVar[float | None] = None
+    reads: ClassVar[Literal["picture", "face", "prompt", "set"]] = "picture"
     """What one score is of: a picture, a face cut out of one, a picture beside the others of its
     model and prompt, or a set against a reference set."""
-    reads_prompt: ClassVar[bool]
+    reads_prompt: ClassVar[bool] = False
     source: ClassVar[str]
     """Paper and code."""
-    published: ClassVar[str]
+    published: ClassVar[str] = "none"
     """The weights that are its defaults."""
     scorer: ClassVar[str]
     """`module:Class`, taken as Class(settings, device)."""
@@ -60,11 +60,7 @@ class Sharpness(MetricSettings):
     title = "Sharpness"
     higher_is_better = True
     low = 0
-    high = None
-    reads = "picture"
-    reads_prompt = False
     source = "Pech-Pacheco et al. 2000 (variance of the Laplacian)"
-    published = "none"
     scorer = "raypipe.metrics.sharpness:Sharpness"
 
     metric: Literal["sharpness"] = "sharpness"
@@ -77,12 +73,8 @@ class FaceJudge(MetricSettings):
 
     title = "Judge of miniature faces"
     higher_is_better = True
-    low = None
     high = 0
-    reads = "picture"
-    reads_prompt = False
     source = "raypipe.miniature.face_judge; portraits of the miniature world alone"
-    published = "none"
     scorer = "raypipe.miniature.metric:FaceJudge"
 
     metric: Literal["face_judge"] = "face_judge"
@@ -95,7 +87,6 @@ class ClipScore(MetricSettings):
     higher_is_better = True
     low = 0
     high = 100
-    reads = "picture"
     reads_prompt = True
     source = "Hessel et al. 2021 (there 2.5 for 100); open_clip"
     published = "any open_clip model, or `miniature/clip`"
@@ -113,7 +104,6 @@ class Scs(MetricSettings):
     low = 0
     high = 100
     reads = "prompt"
-    reads_prompt = False
     source = "arXiv 2404.08799, as jobs/consistency.py"
     published = "any open_clip or timm model, or `miniature/clip`"
     scorer = "raypipe.metrics.clip:Embeddings"
@@ -129,7 +119,6 @@ class Hps(MetricSettings):
     higher_is_better = True
     low = -100
     high = 100
-    reads = "picture"
     reads_prompt = True
     source = "Wu et al. 2023, arXiv 2306.09341; tgxs002/HPSv2"
     published = "xswu/HPSv2, HPS_v2.1_compressed.pt"
@@ -152,7 +141,6 @@ class PickScore(MetricSettings):
     higher_is_better = True
     low = -100
     high = 100
-    reads = "picture"
     reads_prompt = True
     source = "Kirstain et al. 2023, arXiv 2305.01569; yuvalkirstain/PickScore"
     published = "yuvalkirstain/PickScore_v1"
@@ -174,10 +162,6 @@ class Aesthetic(MetricSettings):
 
     title = "Aesthetic"
     higher_is_better = True
-    low = None
-    high = None
-    reads = "picture"
-    reads_prompt = False
     source = "Schuhmann 2022; christophschuhmann/improved-aesthetic-predictor"
     published = "sac+logos+ava1-l14-linearMSE.pth on OpenAI's CLIP ViT-L/14"
     scorer = "raypipe.metrics.aesthetic:Aesthetic"
@@ -193,9 +177,6 @@ class ImageReward(MetricSettings, Reward):
 
     title = "ImageReward"
     higher_is_better = True
-    low = None
-    high = None
-    reads = "picture"
     reads_prompt = True
     source = "Xu et al. 2023, arXiv 2304.05977; THUDM/ImageReward"
     published = "THUDM/ImageReward, ImageReward.pt, or `miniature/reward`"
@@ -220,10 +201,7 @@ class FaceScore(OfFaces, Reward):
 
     title = "Face Score"
     higher_is_better = True
-    low = None
-    high = None
     reads = "face"
-    reads_prompt = False
     source = "Liao et al. 2024, arXiv 2406.17100; OPPO-Mente-Lab/FaceScore"
     published = "AIGCer-OPPO/FaceScore, FS_model.pt, or `model` of a run of jobs/face_score.py"
     scorer = "raypipe.metrics.reward:FaceScore"
@@ -241,7 +219,6 @@ class FaceQuality(OfFaces):
     low = 0
     high = 1
     reads = "face"
-    reads_prompt = False
     source = "Chen et al. 2024, arXiv 2308.03060; pyiqa (extra `iqa`)"
     published = "chaofengc/IQA-PyTorch-Weights, topiq_nr_cgfiqa_res50-0a8b8e4f.pth"
     scorer = "raypipe.metrics.face_quality:FaceQuality"
@@ -265,9 +242,7 @@ class Fid(_Inception):
     title = "FID"
     higher_is_better = False
     low = 0
-    high = None
     reads = "set"
-    reads_prompt = False
     source = "Heusel et al. 2017, arXiv 1706.08500; network as in mseitzer/pytorch-fid"
     published = "pt_inception-2015-12-05-6726825d.pth"
     scorer = "raypipe.metrics.inception:Inception"
@@ -280,10 +255,7 @@ class Kid(_Inception):
 
     title = "KID"
     higher_is_better = False
-    low = None
-    high = None
     reads = "set"
-    reads_prompt = False
     source = "Bińkowski et al. 2018, arXiv 1801.01401"
     published = "pt_inception-2015-12-05-6726825d.pth"
     scorer = "raypipe.metrics.inception:Inception"

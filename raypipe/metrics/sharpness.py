@@ -1,11 +1,10 @@
 """Sharpness: what a metric of faces must beat, for an inpainted face is often just blurred."""
 
-from collections.abc import Sequence
-
 import numpy as np
 from PIL import Image
 
 from raypipe.metrics import settings
+from raypipe.metrics.registry import Pictures, Prompts
 
 
 class Sharpness:
@@ -23,9 +22,7 @@ class Sharpness:
         """`device` is not used: this is arithmetic on one small picture."""
         self._size = config.size
 
-    def __call__(
-        self, pictures: Sequence[Image.Image], prompts: Sequence[str] | None = None
-    ) -> np.ndarray:
+    def __call__(self, pictures: Pictures, prompts: Prompts = None) -> np.ndarray:
         """Scores (B,), 0 or more."""
         return np.array([variance_of_laplacian(grey(p, self._size)) for p in pictures])
 

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from raypipe.errors import UserError
 from raypipe.metrics.settings import Weights
 from raypipe.weights.fetch import fetch
+from raypipe.weights.retry import one_line
 
 NAMED = 3
 """Keys that a message names."""
@@ -50,7 +51,7 @@ def read_state(path: Path, what: str, inside: str | None = None) -> dict[str, to
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
-        raise UserError(f"{what} cannot be read: {path}: {_first_line(error)}") from error
+        raise UserError(f"{what} cannot be read: {path}: {one_line(error)}") from error
     except (SafetensorError, pickle.UnpicklingError) as error:
         raise UserError(f"{what} must hold nothing but tensors: {path}") from error
     if inside is not None and isinstance(state, dict) and inside in state:
@@ -74,15 +75,11 @@ def load_whole(module: torch.nn.Module, state: dict[str, torch.Tensor], what: st
             key for key in wanted if key in state and state[key].shape != wanted[key].shape
         ],
     }
-    clauses = [f"{len(keys)} {kind} ({_some(keys)})" for kind, keys in wrong.items() if keys]
+    clauses = [
+        f"{len(keys)} {kind} ({', '.join(keys[:NAMED])}{', ...' * (len(keys) > NAMED)})"
+        for kind, keys in wrong.items()
+        if keys
+    ]
     if clauses:
         raise UserError(f"{what} do not fit their network: keys {', '.join(clauses)}")
     module.load_state_dict(state)
-
-
-def _some(keys: list[str]) -> str:
-    return ", ".join(keys[:NAMED]) + (", ..." if len(keys) > NAMED else "")
-
-
-def _first_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

@@ -22,7 +22,6 @@ _WALLS = (
     "against a {} background",
     "with a {} background",
 )
-_SKINS = {"pale": "pale", "tan": "tan", "brown": "brown", "dark": "dark"}
 _SHIRTS = ("wearing a {} shirt", "in a {} shirt", "dressed in {}")
 _FACES = {
     "smiling": ("smiling", "happy"),
@@ -67,7 +66,7 @@ def _portrait(spec: Portrait, rng: np.random.Generator, keep: float) -> str:
     mood = _choose(rng, _FACES[mood]) if mood else ""
     who = _a(_join(mood, person))
     skin = kept(spec.skin)
-    skin = f"{_SKINS[skin]} skin" if skin else ""
+    skin = f"{skin} skin" if skin else ""
     looks = [part for part in (skin, _hair(kept(spec.hair), kept(spec.hairstyle), rng)) if part]
     if rng.random() < 0.5:
         looks.reverse()

@@ -19,8 +19,9 @@ from raypipe.models.reward.files import without_padding
 from .captions import STYLE, caption, full_caption
 from .data import HELD_OUT, as_tensor
 from .loop import train
-from .scenes import render, sample_spec
+from .scenes import render
 from .settings import Plan
+from .specs import sample_spec
 from .tokenizers import CLIP_LENGTH, tokens
 
 _STYLED_SHARE = 0.1

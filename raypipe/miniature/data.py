@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from .captions import training_caption
-from .scenes import render, sample_spec, stylise
+from .scenes import render, stylise
+from .specs import sample_spec
 
 HELD_OUT = 10_000_000
 _CHUNK = 500

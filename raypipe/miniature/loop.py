@@ -28,11 +28,6 @@ def rate(plan: Plan, step: int) -> float:
     return min(1.0, (step + 1) / plan.warmup, left)
 
 
-def batch_rng(plan: Plan, step: int) -> torch.Generator:
-    """The random numbers of one step."""
-    return torch.Generator().manual_seed(plan.seed * 1_000_003 + step)
-
-
 class Ema:
     """A moving average of a module's parameters; young averages forget faster."""
 
@@ -75,7 +70,8 @@ def train(
             group["lr"] = plan.lr * rate(plan, step)
         optimiser.zero_grad(set_to_none=True)
         with sdpa_kernel(SDPBackend.MATH):  # the fused kernel's backward is slow on a CPU
-            loss = loss_of(step, batch_rng(plan, step))
+            seed = plan.seed * 1_000_003 + step
+            loss = loss_of(step, torch.Generator().manual_seed(seed))
             loss.backward()
         nn.utils.clip_grad_norm_(trained, plan.clip)
         optimiser.step()

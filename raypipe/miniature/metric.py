@@ -1,11 +1,9 @@
 """The ground truth of miniature faces as a metric: it knows how the renderer draws them."""
 
-from collections.abc import Sequence
-
 import numpy as np
-from PIL import Image
 
 from raypipe.metrics import settings
+from raypipe.metrics.registry import Pictures, Prompts
 from raypipe.miniature.face_judge import judged
 
 
@@ -18,9 +16,7 @@ class FaceJudge:
     def __init__(self, config: settings.FaceJudge, device: str = "cpu"):
         """Neither is used: nothing can be set, and this is arithmetic on one small picture."""
 
-    def __call__(
-        self, pictures: Sequence[Image.Image], prompts: Sequence[str] | None = None
-    ) -> np.ndarray:
+    def __call__(self, pictures: Pictures, prompts: Prompts = None) -> np.ndarray:
         """Scores (B,), at most 0. UserError for pictures of another size than the world's."""
         what = "metric face_judge (of the miniature world)"
         return np.array([judged(picture, what) for picture in pictures], float)

@@ -1,17 +1,11 @@
-"""Render the miniature world: a spec becomes 64×64 RGB pixels, always the same ones.
-
->>> render(sample_spec(7)).shape
-(64, 64, 3)
-"""
+"""Render the miniature world: a spec becomes 64×64 RGB pixels, always the same ones."""
 
 import numpy as np
 
 from . import portrait
 from .palette import COLOURS
 from .shapes import SIZE, Canvas, ellipse, grid, polygon
-from .specs import Item, Portrait, Scene, Spec, sample_spec
-
-__all__ = ["render", "sample_spec", "stylise"]
+from .specs import Item, Portrait, Scene, Spec
 
 
 def _star(x: float, y: float, r: float) -> list[tuple[float, float]]:

@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 
 from raypipe.config.networks import Encoder
 from raypipe.errors import UserError
-from raypipe.models.memory import Pieces
+from raypipe.models.memory import pieces_on
 from raypipe.weights.locate import is_local, locate
 
 Loaded = tuple[torch.nn.Module, Callable, Callable | None]
@@ -26,10 +26,7 @@ class LoadedEncoder:
         load = _load_open_clip if config.library == "open_clip" else _load_timm
         self._model, self._transform, self._tokenize = loaded or load(config)
         self._model.to(device).eval()
-        self._pieces = Pieces(
-            f"one picture must fit the memory of its device, but encoder {config.name} does not "
-            f"fit {device}: give its pool a larger part of a GPU"
-        )
+        self._pieces = pieces_on(device, f"encoder {config.name}")
 
     def preprocess(self, image: Image.Image) -> torch.Tensor:
         """One picture as the model reads it (3, H, W)."""

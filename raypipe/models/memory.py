@@ -59,6 +59,14 @@ class Pieces:
         return results
 
 
+def pieces_on(device: str, what: str, item: str = "picture") -> Pieces:
+    """Pieces of batches on an actor's device; `what` is loaded there and takes items."""
+    return Pieces(
+        f"one {item} must fit the memory of its device, but {what} does not fit {device}: give "
+        "its pool a larger part of a GPU"
+    )
+
+
 def _unless_out_of_memory(forward: Callable[[slice], R], piece: slice) -> R | None:
     try:
         return forward(piece)

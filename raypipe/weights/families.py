@@ -1,5 +1,7 @@
 """What differs between families of diffusers pipelines; imports nothing heavy."""
 
+from raypipe.errors import UserError
+
 _SD = ("prompt_embeds", "negative_prompt_embeds")
 _SDXL = (*_SD, "pooled_prompt_embeds", "negative_pooled_prompt_embeds")
 
@@ -36,3 +38,13 @@ INPAINTING = {
     "StableDiffusionXLInpaintPipeline": "StableDiffusionXLInpaintPipeline",
 }
 """The pipeline that inpaints with the components of each."""
+
+
+def inpainting_of(pipeline: str, model: str) -> str:
+    """The pipeline that inpaints with a pipeline's components. UserError where there is none."""
+    if pipeline not in INPAINTING:
+        raise UserError(
+            f"a model that inpaints must be of Stable Diffusion 1.5 or SDXL, got {pipeline} "
+            f"(model {model})"
+        )
+    return INPAINTING[pipeline]

@@ -23,17 +23,11 @@ from raypipe.weights.locate import is_local, locate
 from raypipe.weights.pipeline_files import pipeline_files
 from raypipe.weights.retry import TransientError, UnreachableError, retry
 
-__all__ = ["fetch", "fetch_pipeline", "pipeline_files"]
-
 INDEX = "model_index.json"
 
 
 def fetch(
-    identifier: str,
-    revision: str | None = None,
-    *,
-    what: str,
-    files: Sequence[str] | None = None,
+    identifier: str, revision: str | None = None, *, what: str, files: Sequence[str] | None = None
 ) -> str:
     """The local path of weights: a local path itself, or what is fetched from a bucket or a hub.
 
@@ -128,7 +122,9 @@ def _once(key: str, download: Callable[[], tuple[Path, list[Path]]]) -> str:
         if path is None:
             whole, files = download()
             path = str(whole)
-            _mark(marker, path, files)
+            partial = marker.with_name(f"{marker.name}.partial")  # only the lock's holder writes it
+            partial.write_text(json.dumps({"path": path, "files": [str(file) for file in files]}))
+            partial.replace(marker)
         return path
 
 
@@ -139,12 +135,6 @@ def _marked(marker: Path) -> str | None:
     except (OSError, ValueError):
         return None
     return str(entry["path"]) if all(map(os.path.exists, entry["files"])) else None
-
-
-def _mark(marker: Path, path: str, files: list[Path]) -> None:
-    partial = marker.with_name(f"{marker.name}.partial")  # only the holder of the lock writes it
-    partial.write_text(json.dumps({"path": path, "files": [str(file) for file in files]}))
-    partial.replace(marker)
 
 
 def _key(where: str, *parts: object) -> str:

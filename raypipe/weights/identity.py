@@ -96,16 +96,13 @@ def lora_identity(lora: Lora, model_name: str) -> dict[str, Any]:
 def encoder_identity(encoder: Encoder) -> dict[str, Any]:
     """Which encoder it is. UserError for one that does not exist."""
     where = locate(encoder.id)
-    if "://" in where:
-        return {"library": encoder.library, "weights": fingerprint(where, None, "encoder")}
-    if is_local(where):
-        marker = "open_clip_config.json" if encoder.library == "open_clip" else "config.json"
-        if not (Path(where) / marker).is_file():
-            raise UserError(f"an encoder directory must hold {marker}: {where}")
-        return {"library": encoder.library, "weights": fingerprint(where, None, "encoder")}
-
-    check_exists(encoder)
-    return encoder.model_dump(mode="json")
+    if "://" not in where and not is_local(where):
+        check_exists(encoder)
+        return encoder.model_dump(mode="json")
+    marker = "open_clip_config.json" if encoder.library == "open_clip" else "config.json"
+    if "://" not in where and not (Path(where) / marker).is_file():
+        raise UserError(f"an encoder directory must hold {marker}: {where}")
+    return {"library": encoder.library, "weights": fingerprint(where, None, "encoder")}
 
 
 def can_encode_apart(model: Model) -> bool:

@@ -28,10 +28,7 @@ def locate(identifier: str) -> str:
     """A local path or hub id: `miniature/NAME` is a directory inside the package."""
     space, _, name = identifier.partition("/")
     if space == "miniature":
-        try:
-            return str(miniature_path(name))
-        except ValueError as error:
-            raise UserError(str(error)) from None
+        return str(miniature_path(name))
     return str(Path(identifier).expanduser()) if identifier.startswith("~") else identifier
 
 
@@ -172,8 +169,8 @@ def lora_file(lora: Lora) -> Path | None:
 def miniature_path(name: str) -> Path:
     """The directory of a model that comes with the package, `sdxl` for `miniature/sdxl`.
 
-    Raises ValueError, listing the known names.
+    UserError, listing the known names, for any other.
     """
     if name not in MODELS:
-        raise ValueError(f"miniature models are {', '.join(MODELS)}; got {name!r}")
+        raise UserError(f"miniature models are {', '.join(MODELS)}; got {name!r}")
     return Path(__file__).parents[1] / "miniature" / "weights" / name

@@ -28,7 +28,7 @@ def model_on_node(model: Model) -> Model:
     if model.config is None:
         there["id"] = fetch_pipeline(model.id, model.revision, model.variant, what)
     else:
-        there["id"] = _single_file(model, what)
+        there["id"] = file_on_node(model.id, model.revision, what)
         configs = fetch(
             model.config, model.config_revision, what=f"config of {what}", files=CONFIGS
         )
@@ -61,14 +61,13 @@ def bert_on_node() -> str:
     return fetch(BERT, BERT_REVISION, what="the rewards' tokenizer", files=TOKENIZERS)
 
 
-def _single_file(model: Model, what: str) -> str:
-    """The local path of a single-file checkpoint."""
-    assert model.id is not None
-    where = locate(model.id)
+def file_on_node(identifier: str, revision: str | None, what: str) -> str:
+    """The local path of one file: of a path, a URI, or org/name/FILE on the hub. UserError."""
+    where = locate(identifier)
     if is_local(where) or "://" in where:
         return fetch(where, what=what)
-    repository, file = split_hub_file(where, model.name)
-    return f"{fetch(repository, model.revision, what=what, files=[file])}/{file}"
+    repository, file = split_hub_file(where, what)
+    return f"{fetch(repository, revision, what=what, files=[file])}/{file}"
 
 
 def _lora_on_node(lora: Lora, what: str) -> Lora:

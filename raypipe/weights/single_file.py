@@ -19,12 +19,12 @@ from raypipe.weights.locate import (
 )
 
 
-def split_hub_file(where: str, model_name: str) -> tuple[str, str]:
+def split_hub_file(where: str, what: str) -> tuple[str, str]:
     """`org/name/path.safetensors` as the repository and the file in it. UserError otherwise."""
     parts = where.split("/", 2)
     if len(parts) < 3:
         raise UserError(
-            f"a single file must exist, or be org/name/FILE on the hub, got {where} ({model_name})"
+            f"a single file must exist, or be org/name/FILE on the hub, got {where} ({what})"
         )
     return f"{parts[0]}/{parts[1]}", parts[2]
 
@@ -39,13 +39,12 @@ def single_file_identity(model: Model) -> dict[str, Any]:
             f"config must be a directory that holds model_index.json, got {config} ({model.name})"
         )
     configs = fingerprint(config, model.config_revision, f"config of {what}", CONFIG_SUFFIXES)
-    if "://" in where:
-        return {"weights": fingerprint(where, None, what), "config": configs}
-    if not is_local(where):
-        repository, file = split_hub_file(where, model.name)
+    if "://" not in where and not is_local(where):
+        repository, file = split_hub_file(where, what)
         commit = fingerprint(repository, model.revision, what)
         return {"weights": f"{commit}/{file}", "config": configs}
-    _check_single_file(Path(where), Path(config), model.name)
+    if "://" not in where:
+        _check_single_file(Path(where), Path(config), model.name)
     return {"weights": fingerprint(where, None, what), "config": configs}
 
 

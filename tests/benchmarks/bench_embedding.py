@@ -26,7 +26,8 @@ from raypipe.config.networks import Encoder
 from raypipe.config.sections import Pool, Storage
 from raypipe.engine.stage import CALLS
 from raypipe.inputs.codec import to_bytes
-from raypipe.miniature.scenes import render, sample_spec
+from raypipe.miniature.scenes import render
+from raypipe.miniature.specs import sample_spec
 from raypipe.storage import schema
 from raypipe.studies.consistency.embed import Embed, columns
 from raypipe.weights.locate import miniature_path

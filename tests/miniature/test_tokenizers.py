@@ -3,6 +3,7 @@
 import pytest
 from transformers import AutoTokenizer
 
+from raypipe.errors import UserError
 from raypipe.weights.locate import miniature_path
 
 ODD = [
@@ -38,5 +39,5 @@ def test_known_words_are_one_token():
 
 
 def test_an_unknown_model_is_named():
-    with pytest.raises(ValueError, match=r"miniature models are sdxl, pixart, .*; got 'sd'"):
+    with pytest.raises(UserError, match=r"miniature models are sdxl, pixart, .*; got 'sd'"):
         miniature_path("sd")

@@ -23,7 +23,7 @@ from raypipe.models.diffusion.loading import load_pipeline, place
 from raypipe.models.diffusion.text import PromptEncoder
 from raypipe.models.lora.place import load_lora
 from raypipe.models.memory import Pieces
-from raypipe.weights.families import INPAINTING
+from raypipe.weights.families import inpainting_of
 
 CHANNELS = (4, 9)
 """Of UNets that inpaint."""
@@ -155,18 +155,13 @@ class Inpainter:
 
 def as_inpainting(pipe: diffusers.DiffusionPipeline, model: Model) -> diffusers.DiffusionPipeline:
     """The same components as an inpainting pipeline. UserError for families without one."""
-    name = type(pipe).__name__
-    if name not in INPAINTING:
-        raise UserError(
-            f"a model that inpaints must be of Stable Diffusion 1.5 or SDXL, got {name} "
-            f"(model {model.name})"
-        )
+    name = inpainting_of(type(pipe).__name__, model.name)
     channels = pipe.unet.config.in_channels
     if channels not in CHANNELS:
         raise UserError(
             f"a UNet that inpaints has 4 or 9 channels, got {channels} (model {model.name})"
         )
-    kind = getattr(diffusers, INPAINTING[name])
+    kind = getattr(diffusers, name)
     if "XL" in name:  # a watermark, where its package is installed, would change pixels
         kept = {key: pipe.config[key] for key in ("force_zeros_for_empty_prompt",)}
         return kind(**pipe.components, **kept, add_watermarker=False)

@@ -93,11 +93,7 @@ def _from_single_file(
     assert model.config is not None
     kind = getattr(diffusers, pipeline_index(model)["_class_name"])
     pipe = kind.from_single_file(
-        locate(model.id),
-        config=locate(model.config),
-        local_files_only=True,
-        dtype=dtype,
-        **given,
+        locate(model.id), config=locate(model.config), local_files_only=True, dtype=dtype, **given
     )
     for name, part in pipe.components.items():
         if isinstance(part, torch.nn.Module):

@@ -17,9 +17,8 @@ from raypipe.config.networks import Detector
 from raypipe.errors import UserError
 from raypipe.models.faces.face import Face, check_picture, inside, largest_first
 from raypipe.models.memory import Pieces
-from raypipe.weights.fetch import fetch
-from raypipe.weights.locate import is_local, locate
-from raypipe.weights.single_file import split_hub_file
+from raypipe.weights.node import file_on_node
+from raypipe.weights.retry import one_line
 
 PREFIX = "module."
 
@@ -29,7 +28,7 @@ class RetinaFaceDetector:
 
     def __init__(self, config: Detector, device: str = "cpu"):
         kind = _package()
-        path = weights_on_node(str(config.weights))
+        path = file_on_node(str(config.weights), None, "the face detector")
         state = _state(path)
         try:
             gpu = torch.device(device).index or 0
@@ -37,7 +36,7 @@ class RetinaFaceDetector:
                 gpu_id=-1 if device == "cpu" else gpu, model_path=path, network=config.network
             )
         except RuntimeError as error:
-            raise UserError(_misfit(config, " ".join(str(error).split())[:200])) from error
+            raise UserError(_misfit(config, one_line(error))) from error
         _check_keys(config, state, self._detector.model.state_dict())
         self._longest, self._min_confidence = config.longest, config.min_confidence
         self._pieces = Pieces(
@@ -75,22 +74,9 @@ class RetinaFaceDetector:
 
 
 def _face(found: tuple[Any, Any, Any], height: int, width: int) -> Face | None:
-    box_4, landmarks_52, confidence = found
+    box_4, _, confidence = found  # between them, the landmarks
     box = inside(box_4.tolist(), height, width)
-    if box is None:
-        return None
-    landmarks = tuple((float(x), float(y)) for x, y in landmarks_52)
-    return Face(box, float(confidence), landmarks=landmarks)
-
-
-def weights_on_node(identifier: str) -> str:
-    """The local path of a weights file, fetched once a node. UserError where there is none."""
-    where = locate(identifier)
-    what = "the face detector"
-    if "://" in where or is_local(where):
-        return fetch(where, what=what)
-    repository, file = split_hub_file(where, what)
-    return f"{fetch(repository, what=what, files=[file])}/{file}"
+    return None if box is None else Face(box, float(confidence))
 
 
 def _package() -> Any:
@@ -110,7 +96,7 @@ def _state(path: str) -> dict[str, torch.Tensor]:
         state = state.get("state_dict", state)
         return {key.removeprefix(PREFIX): value.float() for key, value in state.items()}
     except (OSError, RuntimeError, EOFError, AttributeError, pickle.UnpicklingError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error)
         raise UserError(f"weights of the face detector cannot be read: {path}: {reason}") from None
 
 

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from raypipe.config.networks import Reward, RewardFacts
-from raypipe.models.memory import Pieces
+from raypipe.models.memory import pieces_on
 from raypipe.models.reward.files import RewardFiles, find_reward, read_reward
 from raypipe.models.reward.input import preprocess, standardized, texts_for
 from raypipe.weights.node import reward_on_node
@@ -46,10 +46,7 @@ def load_reward(reward: Reward | str, device: str) -> Scorer:
 
 
 class LoadedReward:
-    """One reward on one device.
-
-    `preprocess` and `rewards` are the two halves of `score`, for callers that overlap them.
-    """
+    """One reward on one device."""
 
     def __init__(self, config: Reward, files: RewardFiles, device: str):
         self._standardize = config.standardize
@@ -57,34 +54,21 @@ class LoadedReward:
         self._halves = config.precision == "bfloat16"
         self.network, self.texts, self.facts = read_reward(files)
         self.network.to(device).requires_grad_(False)
-        self._pieces = Pieces(
-            f"one picture must fit the memory of its device, but reward {config.id} does not fit "
-            f"{device}: give its pool a larger part of a GPU"
-        )
-
-    def preprocess(self, image: Image.Image) -> torch.Tensor:
-        """One picture as the network sees it (3, H, W)."""
-        return preprocess(image, self.facts.image_size)
-
-    def rewards(
-        self, pixels: Sequence[torch.Tensor], texts: Sequence[str] | None = None
-    ) -> np.ndarray:
-        """Rewards (B,), float64, of preprocessed pictures.
-
-        A batch that does not fit the memory is scored in halves. Raises UserError if one picture
-        does not fit.
-        """
-        if not pixels:
-            return np.zeros(0)
-        read = texts_for(self.facts, texts, len(pixels))
-        raw = self._pieces(len(pixels), lambda piece: self._raw(pixels[piece], read[piece]))
-        return standardized(np.concatenate(raw), self.facts, self._standardize)
+        self._pieces = pieces_on(device, f"reward {config.id}")
 
     def score(
         self, images: Sequence[Image.Image], texts: Sequence[str] | None = None
     ) -> np.ndarray:
-        """See `Scorer`."""
-        return self.rewards([self.preprocess(image) for image in images], texts)
+        """See `Scorer`. A batch that does not fit the memory is scored in halves.
+
+        Raises UserError if one picture does not fit.
+        """
+        if not images:
+            return np.zeros(0)
+        pixels = [preprocess(image, self.facts.image_size) for image in images]
+        read = texts_for(self.facts, texts, len(pixels))
+        raw = self._pieces(len(pixels), lambda piece: self._raw(pixels[piece], read[piece]))
+        return standardized(np.concatenate(raw), self.facts, self._standardize)
 
     def _raw(self, pixels: Sequence[torch.Tensor], texts: Sequence[str]) -> np.ndarray:
         kind = self._device.partition(":")[0]

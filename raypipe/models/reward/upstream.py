@@ -112,11 +112,8 @@ def _start(python: Path, files: RewardFiles, device: str, folder: Path) -> subpr
     (folder / "bert-base-uncased").symlink_to(files.tokenizer.absolute())
     med_config = folder / "med_config.json"
     med_config.write_text(json.dumps(files.med_config or MED_CONFIG))
-    arguments = {
-        "weights": str(files.weights.absolute()),
-        "med_config": str(med_config),
-        "device": device,
-    }
+    weights = str(files.weights.absolute())
+    arguments = {"weights": weights, "med_config": str(med_config), "device": device}
     with (folder / "stderr").open("wb") as stderr:
         return subprocess.Popen(
             [python, "-I", WORKER, json.dumps(arguments)],

@@ -13,7 +13,7 @@ from raypipe.inputs.runs import columns_of, finished
 from raypipe.storage import schema
 from raypipe.studies.face_pairs.run import PairRun, SplitPlan
 from raypipe.studies.face_pairs.settings import FacePairs
-from raypipe.weights.families import INPAINTING
+from raypipe.weights.families import inpainting_of
 from raypipe.weights.identity import model_identity
 from raypipe.weights.locate import pipeline_index
 
@@ -26,12 +26,7 @@ BETWEEN = "two splits"
 
 def identity(config: FacePairs) -> dict[str, Any]:
     """All that determines what is inpainted. UserError for a model that cannot inpaint."""
-    kind = pipeline_index(config.model)["_class_name"]
-    if kind not in INPAINTING:
-        raise UserError(
-            f"a model that inpaints must be of Stable Diffusion 1.5 or SDXL, got {kind} "
-            f"(model {config.model.name})"
-        )
+    inpainting_of(pipeline_index(config.model)["_class_name"], config.model.name)
     sampler = config.sampler_of_model.model_dump(mode="json")
     return {**model_identity(config.model), "sampler": sampler}
 
@@ -57,12 +52,7 @@ def describe(config: FacePairs, photos: pa.Table) -> str:
         f"guidance {sampler.guidance:g}, {sampler.width}×{sampler.height}, {config.model.dtype}",
         f"  faces: {config.detector.backend}, at least {config.min_face:g} pixels",
     ]
-    lines += [
-        f"  pool {name}: {pool.min} to {pool.max} actors of {pool.gpus_per_actor:g} GPU and "
-        f"{pool.cpus_per_actor:g} CPU"
-        for name, pool in config.pools
-    ]
-    return "\n".join(lines)
+    return "\n".join([*lines, *(f"  pool {name}: {pool}" for name, pool in config.pools)])
 
 
 def assign_splits(run: PairRun, config: FacePairs) -> None:
