@@ -1,6 +1,6 @@
 """The processes that train together; there may be only one."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,15 @@ class Group:
         items: list[Any] = [None] * self.world
         dist.all_gather_object(items, item)
         return items
+
+    def means(self, share: Mapping[str, tuple[float, float]]) -> dict[str, float]:
+        """Means by name over every process's (sum, count); a name that nothing was counted of has
+        none."""
+        sums: dict[str, list[float]] = {}
+        for name, (total, count) in (item for one in self.gather(share) for item in one.items()):
+            before = sums.get(name, [0.0, 0.0])
+            sums[name] = [before[0] + total, before[1] + count]
+        return {name: total / count for name, (total, count) in sums.items() if count}
 
     def same(self, item: Any) -> Any:
         """The first process's item, for all."""

@@ -26,12 +26,7 @@ SCRATCH = "ray"
 
 
 def launch(
-    make: Callable[[str, str], Task],
-    plan: Training,
-    actors: Actors,
-    uri: str,
-    *,
-    best: str,
+    make: Callable[[str, str], Task], plan: Training, actors: Actors, uri: str, *, best: str
 ) -> Outcome:
     """Train on a connected Ray, in the run directory `uri`, from its newest checkpoint on.
 

@@ -71,6 +71,11 @@ class Outcome:
     stopped: str | None = None
     """Why it ended before its last step; None where it did not."""
 
+    @property
+    def result(self) -> int:
+        """Step of the checkpoint that the training is about: the best one, else the last."""
+        return self.step if self.best is None else self.best
+
 
 def learning_rate(plan: Training, step: int) -> float:
     """The rate of a step: a linear warm-up, then half a cosine down to zero at the end."""
@@ -84,13 +89,7 @@ class Trainer:
     """One process of a training."""
 
     def __init__(
-        self,
-        task: Task,
-        plan: Training,
-        folder: Folder,
-        *,
-        best: str,
-        group: Group | None = None,
+        self, task: Task, plan: Training, folder: Folder, *, best: str, group: Group | None = None
     ):
         """best: name of the validation number, higher is better, that picks the best step."""
         self.task, self.plan, self.folder = task, plan, folder
@@ -206,24 +205,17 @@ class Trainer:
         self.task.module.eval()
         self._swap()
         with torch.inference_mode():
-            shares = self.group.gather(self.task.validate(self.group.rank, self.group.world))
+            share = self.task.validate(self.group.rank, self.group.world)
+            numbers = dict(sorted(self.group.means(share).items()))
         self._swap()
         self.task.module.train()
-        sums: dict[str, list[float]] = {}
-        for name, (total, count) in (item for share in shares for item in share.items()):
-            sums.setdefault(name, [0.0, 0.0])
-            sums[name] = [sums[name][0] + total, sums[name][1] + count]
-        numbers = {name: total / count for name, (total, count) in sorted(sums.items()) if count}
-        self.validations.append({"step": done, "loss": self._recent_loss(), **numbers})
+        recent = [line["loss"] for line in self.lines[-self.plan.validate_every :]]
+        self.validations.append({"step": done, "loss": float(np.mean(recent)), **numbers})
         value = numbers[self._criterion]
         if self.best is None or value > self.best[0]:
             self.best = value, done
             return True
         return False
-
-    def _recent_loss(self) -> float:
-        recent = self.lines[-self.plan.validate_every :]
-        return float(np.mean([line["loss"] for line in recent]))
 
     def _checkpoint(self, done: int) -> state.Checkpoint:
         tensors = {}
@@ -245,13 +237,9 @@ class Trainer:
                 parameter.copy_(kept.tensors[f"weight/{name}"])
                 if name in self.average:
                     self.average[name].copy_(kept.tensors[f"average/{name}"])
-                moments = {
-                    key: kept.tensors[f"{key}/{name}"].to(parameter.device)
-                    for key in ("exp_avg", "exp_avg_sq")
-                }
                 self.optimiser.state[parameter] = {
                     "step": torch.tensor(float(kept.step)),
-                    **moments,
+                    **{key: kept.tensors[f"{key}/{name}"].to(parameter.device) for key in MOMENTS},
                 }
         best = kept.notes["best"]
         self.best = (best[0], best[1]) if best else None

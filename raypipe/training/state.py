@@ -58,6 +58,13 @@ def read(folder: Folder, step: int) -> Checkpoint:
     return Checkpoint(step, load(tensors), json.loads(notes))
 
 
+def put_back(folder: Folder, step: int, module: torch.nn.Module) -> None:
+    """Give a module the trained parameters of a step."""
+    with torch.no_grad():
+        for name, weights in read(folder, step).weights.items():
+            module.get_parameter(name).copy_(weights)
+
+
 def prune(folder: Folder, newest: int, best: int | None) -> None:
     """Delete all but the newest few and the best one."""
     there = steps(folder)

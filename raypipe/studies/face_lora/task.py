@@ -225,22 +225,20 @@ class FaceLoraTask:
 
     def finish(self, outcome: Outcome, group: Group, folder: Folder) -> None:
         """Write the LoRA of the best step, pictures of it, and its held-out losses."""
-        best = outcome.best if outcome.best is not None else outcome.step
-        with torch.no_grad():
-            for name, weights in state.read(folder, best).weights.items():
-                self.module.get_parameter(name).copy_(weights)
+        best = outcome.result
+        state.put_back(folder, best, self.module)
         self.module.eval()
         with torch.no_grad():
-            after = group.gather(self.validate(group.rank, group.world))
+            after = group.means(self.validate(group.rank, group.world))
             with base_of(self.module):
-                before = group.gather(self.validate(group.rank, group.world))
+                before = group.means(self.validate(group.rank, group.world))
         if group.rank:
             return
         layers = trained_layers(self.module)
         lora_export.save(folder, layers, self._facts(folder, best), self.module.config)
         self.module.cpu()
         write_samples(self._config, self._uri, self.device)
-        record = {"best_step": best, "base": _means(before), "lora": _means(after)}
+        record = {"best_step": best, "base": before, "lora": after}
         folder.write(HELD, json.dumps(record).encode())
 
     def _facts(self, folder: Folder, step: int) -> lora_export.LoraFacts:
@@ -268,15 +266,6 @@ def prediction_of(name: str) -> Prediction:
     if name == "v_prediction":
         return "v_prediction"
     raise UserError(f"the base must predict epsilon or v_prediction, got {name}")
-
-
-def _means(shares: list[dict[str, tuple[float, float]]]) -> dict[str, float]:
-    """Means by name over all workers' (sum, count)."""
-    sums: dict[str, list[float]] = {}
-    for name, (total, count) in (item for share in shares for item in share.items()):
-        kept = sums.setdefault(name, [0.0, 0.0])
-        kept[0], kept[1] = kept[0] + total, kept[1] + count
-    return {name: total / count for name, (total, count) in sums.items() if count}
 
 
 def make(config: str, uri: str, device: str) -> FaceLoraTask:

@@ -109,12 +109,9 @@ class FaceScoreTask:
 
     def finish(self, outcome: Outcome, group: Group, folder: Folder) -> None:
         """Write the best network and its scores of the test split."""
-        best = outcome.best if outcome.best is not None else outcome.step
-        kept = state.read(folder, best)
+        state.put_back(folder, outcome.result, self.module)
+        self.module.eval()
         with torch.inference_mode():
-            for name, weights in kept.weights.items():
-                self.module.get_parameter(name).copy_(weights)
-            self.module.eval()
             shares = group.gather(self._score_all(self._test, group.rank, group.world))
         if group.rank:
             return
