@@ -134,7 +134,7 @@ def begun() -> Callable[[Consistency], Run]:
         run.check(config)
         plan = make_plan(config)
         new = run.new_samples(plan.samples())
-        run.check_encoders(plan.encoders)
+        run.check_note("encoders", plan.encoders, "encoder {name}")
         run.begin(config, encoders=plan.encoders)
         if len(new):
             part = run.next_part()

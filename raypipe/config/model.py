@@ -1,5 +1,6 @@
 """The section of a config that describes one model, and how it is sampled."""
 
+import operator
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -10,14 +11,6 @@ from raypipe.config.zoo import fill_model
 
 Scalar = bool | int | float | str | None
 Share = Annotated[float, Field(ge=0, le=1)]
-
-
-def _is_none(value: Any) -> bool:
-    return value is None
-
-
-def _is_false(value: bool) -> bool:
-    return not value
 
 
 class Lora(Strict):
@@ -44,7 +37,7 @@ class Sampler(Strict):
     """Pixels."""
     negative_prompt: str | None = None
     """None is each pipeline's own default; for SDXL that is not the same as an empty text."""
-    guidance_interval: tuple[Share, Share] | None = Field(None, exclude_if=_is_none)
+    guidance_interval: tuple[Share, Share] | None = Field(None, exclude_if=operator.not_)
     """Guide from this share of the steps to before that one, and let the prompt alone do the rest:
     faster, other pictures (docs/performance.md). None guides in every step."""
 
@@ -115,7 +108,7 @@ class Model(Strict):
     options: dict[str, Scalar] = Field(default_factory=dict)
     """More arguments of the pipeline's call."""
     memory: Memory = Memory()
-    compile: bool = Field(False, exclude_if=_is_false)
+    compile: bool = Field(False, exclude_if=operator.not_)
     """Compile the denoiser (torch.compile) when a worker first uses it: minutes, and on a CPU a C++
     compiler, against faster steps. Pictures differ by rounding."""
 

@@ -1,6 +1,6 @@
 """Config sections and constants that several jobs share."""
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -26,6 +26,12 @@ class Actors(Strict):
             raise ValueError(f"min must not exceed max, got {self.min} > {self.max}")
         return self
 
+    def __str__(self) -> str:
+        return (
+            f"{self.min} to {self.max} actors of {self.gpus_per_actor:g} GPU and "
+            f"{self.cpus_per_actor:g} CPU"
+        )
+
 
 class Pool(Actors):
     """Actors of one stage."""
@@ -42,6 +48,11 @@ class Statistics(Strict):
     """Bootstrap resamples."""
     seed: int = 0
     """Seed of the bootstrap, so that a resumed run reports the same numbers."""
+
+    @property
+    def bootstrap(self) -> dict[str, Any]:
+        """The arguments of core's intervals."""
+        return {"seed": self.seed, "resamples": self.resamples, "confidence": 1 - self.alpha}
 
 
 class Storage(Strict):

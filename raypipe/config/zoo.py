@@ -74,13 +74,7 @@ ZOO: Mapping[str, Entry] = {
             "vae": "stabilityai/sd-vae-ft-mse",
             "vae_revision": "31f26fdeee1355a5c34592e401dd41e45d25a493",
         },
-        sampler={
-            "scheduler": "euler_a",
-            "steps": 25,
-            "guidance": 5.0,
-            "width": 512,
-            "height": 512,
-        },
+        sampler={"scheduler": "euler_a", "steps": 25, "guidance": 5.0, "width": 512, "height": 512},
     ),
 }
 

@@ -119,12 +119,7 @@ def fleiss_kappa(counts: ArrayLike) -> tuple[float | None, int, str | None]:
 
 
 def krippendorff_alpha(
-    counts: ArrayLike,
-    level: Level,
-    *,
-    seed: int,
-    resamples: int = 1999,
-    confidence: float = 0.95,
+    counts: ArrayLike, level: Level, *, seed: int, resamples: int = 1999, confidence: float = 0.95
 ) -> Estimate:
     """Krippendorff's alpha of counts (M, C), categories in order, with its interval over items.
 

@@ -51,15 +51,16 @@ class Batches:
             rows[here] = order[within[here]]
         return rows
 
-    def micro_batches(self, step: int) -> list[np.ndarray]:
-        """The rows of a step in pieces of `micro`; the last one may be smaller."""
-        rows = self.rows(step)
-        return [rows[first : first + self.micro] for first in range(0, self.batch, self.micro)]
-
     def share(self, step: int, rank: int, world: int) -> list[tuple[int, np.ndarray]]:
-        """(seed, rows) of the micro-batches that one of `world` workers takes."""
-        pieces = list(enumerate(self.micro_batches(step)))
-        return [(self._seed_of(step, index), rows) for index, rows in pieces[rank::world]]
+        """(seed, rows) of the micro-batches that one of `world` workers takes.
+
+        All have `micro` rows, but the last one of a step may have fewer.
+        """
+        rows, count = self.rows(step), -(-self.batch // self.micro)
+        return [
+            (self._seed_of(step, index), rows[index * self.micro : (index + 1) * self.micro])
+            for index in range(rank, count, world)
+        ]
 
     def _seed_of(self, step: int, index: int) -> int:
         """Seed of a micro-batch's own random numbers, 63 bits."""

@@ -47,7 +47,6 @@ class MetricComparison:
     """Pairs on which a does better than b, ties between right and wrong."""
     b_better: int
     mcnemar: Significance
-    mcnemar_mid_p: Significance
     test: AdjustedSignificance
     """What decides: McNemar's mid-p where every pair is a cluster of its own, else sign flips."""
 
@@ -214,7 +213,6 @@ def compare_metrics(
         a_better=a_better,
         b_better=b_better,
         mcnemar=mcnemar(a_better, b_better),
-        mcnemar_mid_p=mid_p,
         test=AdjustedSignificance(**vars(test), p_adjusted=test.p_value),
     )
 

@@ -8,10 +8,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from raypipe.config.sections import Storage
-
-BLANK_SPREAD = 2
-"""A picture whose brightest and darkest values differ by less, in every channel, is blank."""
-
+from raypipe.core.masks import is_blank
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 """What is opened: Pillow's other decoders go as far as starting programs."""
@@ -85,10 +82,10 @@ def encode(pixels_HWC: np.ndarray, storage: Storage) -> Encoded:
     height, width, _ = pixels_HWC.shape
     if not np.isfinite(pixels_HWC).all():
         return Encoded(None, width, height, "nan")
-    image = Image.fromarray((pixels_HWC * 255).round().clip(0, 255).astype(np.uint8))
-    if is_blank(image):
+    levels_HWC = (pixels_HWC * 255).round().clip(0, 255).astype(np.uint8)
+    if is_blank(levels_HWC):
         return Encoded(None, width, height, "blank")
-    return Encoded(to_bytes(image, storage), width, height, None)
+    return Encoded(to_bytes(Image.fromarray(levels_HWC), storage), width, height, None)
 
 
 def to_bytes(image: Image.Image, storage: Storage) -> bytes:
@@ -111,7 +108,7 @@ def inspect(data: bytes | None) -> Encoded:
         image = decode(data)
     except DAMAGED:
         return Encoded(None, None, None, "unreadable")
-    reason = "blank" if is_blank(image) else None
+    reason = "blank" if is_blank(np.asarray(image)) else None
     return Encoded(None if reason else data, image.width, image.height, reason)
 
 
@@ -119,9 +116,3 @@ def decode(data: bytes) -> Image.Image:
     """Bytes to an RGB picture."""
     image = Image.open(io.BytesIO(data), formats=FORMATS)
     return image.convert("RGB")
-
-
-def is_blank(image: Image.Image) -> bool:
-    """Whether every channel is the same all over."""
-    extrema = image.convert("RGB").getextrema()
-    return all(high - low < BLANK_SPREAD for low, high in extrema)

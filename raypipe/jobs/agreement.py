@@ -9,7 +9,6 @@ from raypipe.studies.agreement.settings import Agreement
 
 
 def agreement(job: Job[Agreement, AgreementRun]) -> None:
-    """From the answers of a study to agreement statistics."""
     from raypipe.inputs.answers import choices_table
     from raypipe.report import sheet
     from raypipe.studies.agreement import answers, disputed, page, results, scores

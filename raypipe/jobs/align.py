@@ -9,7 +9,6 @@ from raypipe.studies.align.settings import Align
 
 
 def align(job: Job[Align, RunDirectory]) -> None:
-    """From a finished run of scores and a file of choices to each metric's accuracy."""
     from raypipe.inputs.scores import read_scores
     from raypipe.report import sheet
     from raypipe.studies.align import page, results

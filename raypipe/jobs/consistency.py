@@ -9,7 +9,6 @@ from raypipe.studies.consistency.settings import Consistency
 
 
 def consistency(job: Job[Consistency, Run]) -> None:
-    """From prompts, seeds and models to scores and verdicts."""
     from raypipe.studies.consistency import cost, plan, rates, work
 
     config, run = job.config, job.run
@@ -17,7 +16,7 @@ def consistency(job: Job[Consistency, Run]) -> None:
     for warning in planned.warnings:
         message(f"warning: {warning}")
     new = run.new_samples(planned.samples())
-    run.check_encoders(planned.encoders)
+    run.check_note("encoders", planned.encoders, "encoder {name}")
     if job.dry_run:
         message(plan.describe(config, planned, len(new)))
         message(cost.describe(config, rates.read_rates(config), cost.missing(run, config, new)))

@@ -9,13 +9,12 @@ from raypipe.studies.evaluate.settings import Evaluate
 
 
 def evaluate(job: Job[Evaluate, EvaluateRun]) -> None:
-    """From existing pictures to scores and comparisons."""
     from raypipe.studies.evaluate import plan
 
     config, run = job.config, job.run
     planned = plan.make_plan(config)
     new = run.new_pictures(planned.pictures)
-    run.check_weights(planned.weights)
+    run.check_note("weights", planned.weights, "metric {name}")
     if job.dry_run:
         message(plan.describe(config, planned, len(new)))
         return

@@ -9,7 +9,6 @@ from raypipe.studies.face_lora.settings import FaceLora
 
 
 def face_lora(job: Job[FaceLora, LoraRun]) -> None:
-    """From runs of pairs to a trained LoRA."""
     from raypipe.models.lora.adapter import check_targets
     from raypipe.studies.face_lora import plan
 

@@ -10,7 +10,6 @@ from raypipe.studies.face_pairs.settings import FacePairs
 
 
 def face_pairs(job: Job[FacePairs, PairRun]) -> None:
-    """From photos to pairs."""
     from raypipe.studies.face_pairs import plan, work
 
     config, run = job.config, job.run

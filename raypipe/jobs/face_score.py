@@ -10,7 +10,6 @@ from raypipe.studies.face_score.settings import FaceScore
 
 
 def face_score(job: Job[FaceScore, RunDirectory]) -> None:
-    """From runs of pairs to a trained network and its test."""
     from raypipe.inputs import runs
     from raypipe.studies.face_score import data
 

@@ -7,7 +7,6 @@ from raypipe.studies.questions.settings import Questions
 
 
 def questions(job: Job[Questions, QuestionRun]) -> None:
-    """From a finished run to its questions."""
     from raypipe.studies.questions import plan, work
     from raypipe.studies.questions.sources import Source
 

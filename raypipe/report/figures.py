@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from raypipe.report.words import shortened
+
 FloatArray = NDArray[np.float64]
 
 INK, MUTED, GRID, SURFACE = "#010101", "#020202", "#030303", "#040404"
@@ -32,6 +34,9 @@ MAX_DENSITY = 4000
 ROW = 1.2
 """Distance of two models in the figure of distributions; one density is 0.55 high."""
 
+LABEL = 44
+"""Longer names are cut."""
+
 WIDTH = 5.2
 """Inches; at 72 points an inch, text of 10.5 points stays above 9 pixels on a phone."""
 
@@ -46,17 +51,13 @@ def distributions(scores: Sequence[tuple[str, FloatArray]]) -> str:
         for row, (name, values) in enumerate(scores):
             colour = MODEL_COLOURS[row % len(MODEL_COLOURS)]
             base = ROW * (len(scores) - 1 - row)
-            label = {"parse_math": False, "color": INK, "fontweight": "bold"}
-            axes.text(0.0, base + 0.62, _short(name), transform=_rows_of(axes), **label)
+            _name_row(axes, base + 0.62, name)
             if len(values):
                 _density(axes, values, base, colour)
                 _box(axes, values, base - 0.1, colour)
                 _points(axes, values, base - 0.27, colour)
         axes.set_ylim(-0.45, ROW * len(scores) - 0.3)
-        axes.set_yticks([])
-        axes.spines["left"].set_visible(False)
-        axes.set_xlabel("semantic consistency score of a prompt")
-        axes.grid(axis="x", color=GRID, linewidth=0.6)
+        _without_scale(axes, "semantic consistency score of a prompt")
 
     label = "Distribution of the prompts' scores: " + "; ".join(
         f"{name}: median {np.median(values):.2f}" for name, values in scores if len(values)
@@ -134,17 +135,13 @@ def intervals(
     def draw(axes: Any) -> None:
         for row, (name, value, low, high) in enumerate(rows):
             y, colour = len(rows) - 1 - row, MODEL_COLOURS[row % len(MODEL_COLOURS)]
-            label = {"parse_math": False, "color": INK, "fontweight": "bold"}
-            axes.text(0.0, y + 0.2, _short(name), transform=_rows_of(axes), **label)
+            _name_row(axes, y + 0.2, name)
             if low is not None and high is not None:
                 axes.hlines(y, low, high, colors=colour, linewidth=2.2)
             axes.plot([value], [y], marker=MARKERS[row % len(MARKERS)], color=colour, markersize=6)
         axes.axvline(line, color=MUTED, linewidth=1.0, linestyle=(0, (4, 3)))
         axes.set_ylim(-0.5, len(rows) - 0.2)
-        axes.set_yticks([])
-        axes.spines["left"].set_visible(False)
-        axes.set_xlabel(x_label)
-        axes.grid(axis="x", color=GRID, linewidth=0.6)
+        _without_scale(axes, x_label)
 
     label = f"{x_label}: " + "; ".join(f"{name}: {value:.3f}" for name, value, _, _ in rows)
     return _svg(key, 0.75 + 0.55 * len(rows), label, draw)
@@ -221,14 +218,18 @@ def _thin(values: FloatArray, limit: int) -> FloatArray:
     return np.asarray(np.sort(values)[ranks])
 
 
-def _rows_of(axes: Any) -> Any:
-    """x in fractions of the axes, y in data: places a label at the start of a row."""
-    return axes.get_yaxis_transform()
+def _name_row(axes: Any, y: float, name: str) -> None:
+    """Write a name at the start of a row, at this height of the data."""
+    label = {"parse_math": False, "color": INK, "fontweight": "bold"}
+    axes.text(0.0, y, shortened(name, LABEL), transform=axes.get_yaxis_transform(), **label)
 
 
-def _short(name: str, limit: int = 44) -> str:
-    name = " ".join(name.split())
-    return name if len(name) <= limit else name[: limit - 1] + "…"
+def _without_scale(axes: Any, x_label: str) -> None:
+    """Leave out the vertical axis, which only counts rows."""
+    axes.set_yticks([])
+    axes.spines["left"].set_visible(False)
+    axes.set_xlabel(x_label)
+    axes.grid(axis="x", color=GRID, linewidth=0.6)
 
 
 def _svg(key: str, height: float, label: str, draw: Callable[[Any], None]) -> str:

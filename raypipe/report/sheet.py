@@ -62,15 +62,18 @@ class Sheet:
 
 def render(sheet: Sheet, manifest: Mapping[str, Any]) -> str:
     """One self-contained HTML page, with where its numbers come from at its end."""
-    parts = {key: manifest[key] for key in ("packages", "counts") if manifest.get(key)}
-    run = {key: manifest[key] for key in manifest if key not in parts and key != "config"}
-    values = {
-        "sheet": sheet,
-        "provenance": {key: flatten(value) for key, value in {"run": run, **parts}.items()},
+    values = {"sheet": sheet, "schema_version": manifest.get("schema_version")}
+    return fill(HERE, "sheet.html", values | provenance(manifest, ("packages", "counts")))
+
+
+def provenance(manifest: Mapping[str, Any], parts: Sequence[str]) -> dict[str, Any]:
+    """`provenance`, the manifest's run and then its parts as rows, and `config`, for a template."""
+    shown = {key: manifest[key] for key in parts if manifest.get(key)}
+    run = {key: manifest[key] for key in manifest if key not in shown and key != "config"}
+    return {
+        "provenance": {key: flatten(value) for key, value in {"run": run, **shown}.items()},
         "config": json.dumps(manifest.get("config"), indent=2, ensure_ascii=False, default=str),
-        "schema_version": manifest.get("schema_version"),
     }
-    return fill(HERE, "sheet.html", values)
 
 
 def flatten(value: Any) -> list[tuple[str, str]]:

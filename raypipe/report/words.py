@@ -63,16 +63,36 @@ def ends(found: Mapping[str, Any]) -> str:
 
 
 def share(found: Mapping[str, Any] | None) -> str:
-    """A share with its interval, in percent.
+    """A share with its interval, where it has one, in percent.
 
     >>> share({"value": 0.841, "low": 0.768, "high": 0.893})
     '84.1 % (76.8 to 89.3)'
     """
     if found is None or found["value"] is None:
         return UNDEFINED
-    if found["low"] is None:
+    if found.get("low") is None:
         return f"{100 * found['value']:.1f} %"
     return f"{100 * found['value']:.1f} % ({100 * found['low']:.1f} to {100 * found['high']:.1f})"
+
+
+def change_cells(change: Mapping[str, Any]) -> list[str]:
+    """A change of a metric, as results.json has it: mean, interval, p, share of wins, prompts."""
+    return [
+        signed(change["mean_change"], 3),
+        ends(change),
+        p_value(change["p_adjusted"]),
+        UNDEFINED if change["win_rate"] is None else percent(change["win_rate"]),
+        f"{change['prompts']:,}",
+    ]
+
+
+def clear_change(change: Mapping[str, Any], alpha: float) -> str | None:
+    """What a variant does to a metric, as a clause; None for a change that is not significant."""
+    if change["p_adjusted"] is None or change["p_adjusted"] >= alpha:
+        return None
+    by = change["mean_change"]
+    verb = "raises" if by > 0 else "lowers"
+    return f"{change['variant']} {verb} {change['metric']} by {number(abs(by), 3)}"
 
 
 def confidence(alpha: float) -> str:
@@ -82,6 +102,12 @@ def confidence(alpha: float) -> str:
     ('95 %', '99.5 %')
     """
     return f"{100 * (1 - alpha):.4g} %"
+
+
+def shortened(name: str, limit: int) -> str:
+    """A name on one line, cut and marked where it is longer than the limit."""
+    name = " ".join(name.split())
+    return name if len(name) <= limit else name[: limit - 1] + "…"
 
 
 def count(n: int, noun: str) -> str:
@@ -100,14 +126,12 @@ def verdict_sentence(comparison: Mapping[str, Any], alpha: float) -> str:
         return f"{b} is more consistent than {a}: its score is higher by {evidence}."
     if difference["value"] is None:
         return f"{a} and {b} cannot be compared: {comparison['verdict_reason']}."
-    observed = f"{a} minus {b} is {evidence}"
+    observed, reason = f"{a} minus {b} is {evidence}", comparison["verdict_reason"]
     if verdict == "no_difference_shown":
         return f"No difference in consistency between {a} and {b} is shown: {observed}."
     if verdict == "undecided":
-        reason = comparison["verdict_reason"]
         return f"Undecided between {a} and {b}, because {reason}: {observed}."
     assert verdict == "too_few_prompts", verdict
-    reason = comparison["verdict_reason"]
     return f"Too few prompts to decide between {a} and {b}, because {reason}: {observed}."
 
 

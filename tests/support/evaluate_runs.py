@@ -25,7 +25,7 @@ def begin(config: Evaluate) -> EvaluateRun:
     run, plan = EvaluateRun(config.output), make_plan(config)
     run.check(config)
     new = run.new_pictures(plan.pictures)
-    run.check_weights(plan.weights)
+    run.check_note("weights", plan.weights, "metric {name}")
     run.begin(config, weights=plan.weights)
     if len(new):
         part = run.next_part()

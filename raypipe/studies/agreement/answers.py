@@ -31,7 +31,6 @@ class Answered:
     """The config that the questions were made by."""
     table: pa.Table
     """Answers (schema.ANSWERS) of those who count."""
-    everybody: pa.Table
     excluded: dict[str, str]
     """Annotators who are left out, and why."""
     items: list[dict[str, Any]]
@@ -72,7 +71,6 @@ def read(config: Agreement) -> Answered:
         questions=asked.folder,
         made=asked.config,
         table=kept,
-        everybody=everybody,
         excluded=excluded,
         items=items,
         annotators=names,

@@ -18,7 +18,7 @@ from raypipe.studies.agreement.settings import Agreement
 def judge(score: Score, answered: Answered, config: Agreement) -> dict[str, Any]:
     """How often a score prefers what people prefer: in all, by subset, and by annotator."""
     confidence = 1 - config.statistics.alpha
-    drawn = {"seed": config.statistics.seed, "resamples": config.statistics.resamples}
+    drawn = config.statistics.bootstrap
     known = [
         at
         for at, item in enumerate(answered.items)
@@ -34,8 +34,8 @@ def judge(score: Score, answered: Answered, config: Agreement) -> dict[str, Any]
     clusters = np.array([items[row]["photo_id"] for row in rows], dtype=object)
     tags = [str(items[row]["subset"]) for row in rows]
     side_M = np.sign(a_M - b_M)
-    whole = accuracy(correct, clusters, **drawn, confidence=confidence)
-    by_subset = accuracy_by_tag(correct, tags, clusters, **drawn, confidence=confidence)
+    whole = accuracy(correct, clusters, **drawn)
+    by_subset = accuracy_by_tag(correct, tags, clusters, **drawn)
     surer = core.surer((a_M - b_M)[rows], correct, confidence)
     return {
         "name": score.name,
@@ -43,7 +43,7 @@ def judge(score: Score, answered: Answered, config: Agreement) -> dict[str, Any]
         "agreement": asdict(whole),
         "clopper_pearson": asdict(core.share(float(correct.sum()), len(rows), confidence)),
         "bootstrap": _bootstrap(correct, clusters, config),
-        "over_people": asdict(core.over_people(votes_AM, side_M, **drawn, confidence=confidence))
+        "over_people": asdict(core.over_people(votes_AM, side_M, **drawn))
         if items
         else asdict(Accuracy(None, None, None, "no pairs")),
         "by_subset": {tag: asdict(found) for tag, found in by_subset.items()},
@@ -79,16 +79,7 @@ def _bootstrap(correct: np.ndarray, clusters: np.ndarray, config: Agreement) -> 
     if not len(correct):
         return asdict(Accuracy(None, None, None, "no pairs"))
     sums, counts = cluster_sums(correct, clusters)
-    settings = config.statistics
-    return asdict(
-        bootstrap_clusters(
-            sums,
-            counts,
-            seed=settings.seed,
-            resamples=settings.resamples,
-            confidence=1 - settings.alpha,
-        )
-    )
+    return asdict(bootstrap_clusters(sums, counts, **config.statistics.bootstrap))
 
 
 def _of_one(votes_M: np.ndarray, side_M: np.ndarray, confidence: float) -> core.Share:

@@ -8,7 +8,6 @@ from raypipe.report.words import UNDEFINED, confidence, count, ends, number, p_v
 
 
 def sheet(results: dict[str, Any], shown: list[Strip]) -> Sheet:
-    """The report."""
     level = confidence(results["alpha"])
     rated = results["kind"] == "rate"
     sections = []
@@ -43,7 +42,6 @@ def sheet(results: dict[str, Any], shown: list[Strip]) -> Sheet:
 
 
 def summary(results: dict[str, Any]) -> str:
-    """The last lines that the job prints."""
     return "\n".join([*_sentences(results, confidence(results["alpha"])), *results["notes"]])
 
 

@@ -83,7 +83,6 @@ def decisions(answered: Answered, scores: list[Score]) -> pa.Table:
 
 
 def manifest(config: Agreement, results: dict[str, Any]) -> dict[str, Any]:
-    """Where the numbers come from."""
     return {
         **provenance("agreement", PACKAGES),
         "answers_hash": answers_hash(config),
@@ -113,13 +112,7 @@ def _reliability(config: Agreement, answered: Answered) -> dict[str, Any]:
     level: core.Level = "ordinal" if rated else "nominal"
     counts = core.counts_of(answered.votes_AM, RATINGS if rated else tuple(SIDES.values()))
     kappa, items, reason = core.fleiss_kappa(counts)
-    alpha = core.krippendorff_alpha(
-        counts,
-        level,
-        seed=config.statistics.seed,
-        resamples=config.statistics.resamples,
-        confidence=1 - config.statistics.alpha,
-    )
+    alpha = core.krippendorff_alpha(counts, level, **config.statistics.bootstrap)
     return {
         "fleiss_kappa": {"value": kappa, "items": items, "reason": reason},
         "krippendorff_alpha": {**asdict(alpha), "level": level},
@@ -176,7 +169,6 @@ def _again(config: Agreement, answered: Answered, names: list[str]) -> core.Shar
 
 
 def _notes(answered: Answered, found: dict[str, Any]) -> list[str]:
-    """Notes for the top of the page."""
     notes = [f"{name} is left out: {why}" for name, why in answered.excluded.items()]
     asked = len(answered.items)
     for person, votes_M in zip(found["annotators"], answered.votes_AM, strict=True):

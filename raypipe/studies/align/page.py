@@ -51,7 +51,6 @@ def sheet(results: dict[str, Any]) -> Sheet:
 
 
 def summary(results: dict[str, Any]) -> str:
-    """The last lines that the job prints."""
     width = max(len(metric["name"]) for metric in results["metrics"])
     lines = [
         f"{metric['name']:<{width}}  {share(metric['accuracy']):<24} "

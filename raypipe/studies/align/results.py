@@ -99,7 +99,6 @@ def results(config: Align, scored: Scored, decided: Decided) -> dict[str, Any]:
 
 
 def manifest(config: Align, results: dict[str, Any]) -> dict[str, Any]:
-    """Where the numbers come from."""
     return {
         **provenance("align", PACKAGES),
         "inputs": [config.choices, config.run],
@@ -127,11 +126,7 @@ def _accuracies(
     config: Align, mine: Judged, clusters_M: np.ndarray, tags: list[str | None], common: set[int]
 ) -> dict[str, Any]:
     """Of all pairs with both scores, of those that every metric has, and by subset."""
-    settings = {
-        "seed": config.statistics.seed,
-        "resamples": config.statistics.resamples,
-        "confidence": 1 - config.statistics.alpha,
-    }
+    settings = config.statistics.bootstrap
     clusters = clusters_M[mine.rows]
     shared = np.array([row in common for row in mine.rows.tolist()], dtype=bool)
     tagged = np.array([tags[row] is not None for row in mine.rows.tolist()], dtype=bool)
@@ -175,9 +170,7 @@ def _comparisons(
                 clusters_M[rows],
                 a=a.name,
                 b=b.name,
-                seed=config.statistics.seed,
-                resamples=config.statistics.resamples,
-                confidence=1 - config.statistics.alpha,
+                **config.statistics.bootstrap,
             )
         )
     records = [
@@ -204,7 +197,6 @@ def _comparisons(
 
 
 def _notes(decided: Decided, metrics: list[dict[str, Any]], scored: Scored) -> list[str]:
-    """Notes for the top of the page."""
     notes = [
         f"{n:,} {PROBLEMS[problem]} left out, such as {', '.join(decided.examples[problem])}"
         for problem, n in decided.left_out.items()

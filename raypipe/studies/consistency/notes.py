@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from raypipe.report.words import count
+
 
 def notes(
     results: Mapping[str, Any],
@@ -22,18 +24,18 @@ def _about_samples(results: Mapping[str, Any], truncated: Mapping[str, int]) -> 
     bad = sum(results["quarantined"].values())
     if bad:
         reasons = ", ".join(f"{reason}: {n:,}" for reason, n in results["quarantined"].items())
-        found.append(f"{bad:,} {_s('sample', bad)} quarantined and not scored ({reasons}).")
+        found.append(f"{count(bad, 'sample')} quarantined and not scored ({reasons}).")
     for model, n in sorted(truncated.items()):
         if n:
             found.append(
-                f"{model}: {n:,} {_s('image', n)} from prompts longer than a text encoder reads; "
+                f"{model}: {count(n, 'image')} from prompts longer than a text encoder reads; "
                 "the end of those prompts had no influence."
             )
     for model in results["models"]:
         n = model["prompts_without_score"]
         if n:
             few = "fewer than two usable images"
-            found.append(f"{model['name']}: {n:,} {_s('prompt', n)} without a score ({few}).")
+            found.append(f"{model['name']}: {count(n, 'prompt')} without a score ({few}).")
     return found
 
 
@@ -45,7 +47,7 @@ def _about_comparisons(
         a, b, n = comparison["a"], comparison["b"], comparison["left_out_prompts"]
         if n:
             found.append(
-                f"{a} against {b}: {n:,} {_s('prompt', n)} left out, because fewer than two seeds "
+                f"{a} against {b}: {count(n, 'prompt')} left out, because fewer than two seeds "
                 "gave a usable image in both models."
             )
         kinds = sorted({*devices.get(a, ()), *devices.get(b, ())})
@@ -71,7 +73,3 @@ def _about_few_images(results: Mapping[str, Any]) -> list[str]:
             rule = "the jackknife standard error of such a score is biased upward"
             found.append(f"{model['name']}: some prompts have only {fewest} images; {rule}.")
     return found
-
-
-def _s(noun: str, n: int) -> str:
-    return noun if n == 1 else f"{noun}s"

@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import pyarrow.compute as pc
 
 from raypipe.report import figures, words
 from raypipe.report.html import fill
-from raypipe.report.sheet import flatten
+from raypipe.report.sheet import provenance
 from raypipe.report.words import count
 from raypipe.studies.consistency.pictures import Thumbnails, choose
 from raypipe.studies.consistency.tests_table import rows
@@ -54,8 +53,7 @@ def render(
         "pictures": choose(results, main, thumbnails, max_prompts),
         "quarantined": _listed(quarantined, ["model", "prompt", "seed", "reason"]),
         "unscored": _listed(main.filter(pc.field("scs").is_null()), ["model", "prompt", "reason"]),
-        "provenance": {key: flatten(value) for key, value in _provenance(manifest).items()},
-        "config": json.dumps(manifest.get("config"), indent=2, ensure_ascii=False, default=str),
+        **provenance(manifest, ("models", "packages", "counts")),
         "script": Markup(script),
         "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     }
@@ -134,13 +132,6 @@ def _listed(table: pa.Table | None, columns: list[str]) -> dict[str, Any]:
     if table is None:
         return {"n": 0, "rows": []}
     return {"n": table.num_rows, "rows": table.select(columns).slice(0, MAX_LISTED).to_pylist()}
-
-
-def _provenance(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """The manifest in parts: the run itself, then models, packages and counts."""
-    parts = {key: manifest[key] for key in ("models", "packages", "counts") if manifest.get(key)}
-    run = {key: manifest[key] for key in manifest if key not in parts and key != "config"}
-    return {"run": run, **parts}
 
 
 def settings(results: Mapping[str, Any], manifest: Mapping[str, Any]) -> list[tuple[str, str]]:

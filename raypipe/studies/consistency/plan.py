@@ -259,12 +259,8 @@ def describe(config: Consistency, plan: Plan, n_new: int) -> str:
             f"{sampler.width}×{sampler.height}, {model.dtype}"
         )
     for name, pool in config.pools:
-        if pool is None:
-            continue
-        lines.append(
-            f"  pool {name}: {pool.min} to {pool.max} actors of {pool.gpus_per_actor:g} GPU and "
-            f"{pool.cpus_per_actor:g} CPU, batches of {pool.batch_size}"
-        )
+        if pool is not None:
+            lines.append(f"  pool {name}: {pool}, batches of {pool.batch_size}")
     lines += [f"  compared: {a} with {b}" for a, b in plan.comparisons]
     return "\n".join(lines)
 

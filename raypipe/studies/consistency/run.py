@@ -28,10 +28,6 @@ class Run(RunDirectory):
                 keys += changes(model, models[model["name"]], f"models.{model['name']}.")
         return keys
 
-    def check_encoders(self, encoders: dict[str, Any]) -> None:
-        """Refuse an encoder whose weights are not those that its stored vectors came from."""
-        self.check_note("encoders", encoders, "encoder {name}")
-
     def new_samples(self, wanted: pa.Table) -> pa.Table:
         """Those of the wanted samples (schema.PLANNED) that were not planned before.
 

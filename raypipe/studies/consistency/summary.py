@@ -9,6 +9,7 @@ from raypipe.report.words import (
     count,
     number,
     p_value,
+    shortened,
     signed,
     verdict_sentence,
     verdict_short,
@@ -22,18 +23,10 @@ NAME = 24
 def summary(results: dict[str, Any]) -> str:
     """Render results.json as plain-text tables of at most 100 columns, ending in the verdicts."""
     level = confidence(results["alpha"])
-    head: Sequence[str] = (
-        "model",
-        "prompts",
-        "images",
-        "mean SCS",
-        f"{level} interval",
-        "SD",
-        "CLIPScore",
-    )
+    head = ["model", "prompts", "images", "mean SCS", f"{level} interval", "SD", "CLIPScore"]
     blocks = [_table(head, [_model(model) for model in results["models"]])]
     if results["comparisons"]:
-        head = ("a", "b", "a − b", f"{level} interval", "p adj.", "verdict")
+        head = ["a", "b", "a − b", f"{level} interval", "p adj.", "verdict"]
         blocks.append(_table(head, [_comparison(item) for item in results["comparisons"]]))
     bad = sum(results["quarantined"].values())
     if bad:
@@ -45,7 +38,7 @@ def summary(results: dict[str, Any]) -> str:
 
 def _model(model: dict[str, Any]) -> tuple[str, ...]:
     return (
-        _cut(model["name"]),
+        shortened(model["name"], NAME),
         f"{model['n_prompts']:,}",
         f"{model['n_images']:,}",
         number(model["mean"]),
@@ -56,7 +49,7 @@ def _model(model: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _comparison(item: dict[str, Any]) -> tuple[str, ...]:
-    names = {"a": _cut(item["a"], 12), "b": _cut(item["b"], 12)}
+    names = {"a": shortened(item["a"], 12), "b": shortened(item["b"], 12)}
     return (
         names["a"],
         names["b"],
@@ -85,11 +78,6 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         ).rstrip()
         for line in lines
     )
-
-
-def _cut(name: str, limit: int = NAME) -> str:
-    name = " ".join(name.split())
-    return name if len(name) <= limit else name[: limit - 1] + "…"
 
 
 def _wrap(text: str) -> str:

@@ -10,14 +10,13 @@ from raypipe.inputs.runs import read_usable
 from raypipe.report.sheet import Section, Sheet, Strip, Table
 from raypipe.report.thumbnail import make_thumbnail
 from raypipe.report.words import (
-    UNDEFINED,
+    change_cells,
+    clear_change,
     confidence,
     count,
     ends,
     number,
     p_phrase,
-    p_value,
-    percent,
     signed,
 )
 from raypipe.studies.evaluate.read import source_of
@@ -67,7 +66,6 @@ def extremes(run: EvaluateRun, config: Evaluate, outcome: Outcome) -> list[Strip
 
 
 def sheet(results: dict[str, Any], strips: Sequence[Strip]) -> Sheet:
-    """The report."""
     level = confidence(results["alpha"])
     sections = [Section("Scores", tables=[_scores(results, level)])]
     if results["comparisons"]:
@@ -100,7 +98,6 @@ def sheet(results: dict[str, Any], strips: Sequence[Strip]) -> Sheet:
 
 
 def summary(results: dict[str, Any]) -> str:
-    """The last lines that the job prints."""
     width = max(len(metric["name"]) for metric in results["metrics"])
     lines = []
     for metric in results["metrics"]:
@@ -122,15 +119,12 @@ def _sentences(results: dict[str, Any]) -> list[str]:
     names = count(len(results["metrics"]), "metric")
     first = f"{results['images']:,} pictures of {', '.join(results['models'])}, by {names}."
     changed = [c for c in results["comparisons"] if c["mean_change"] is not None]
-    clear = [
-        c for c in changed if c["p_adjusted"] is not None and c["p_adjusted"] < results["alpha"]
-    ]
     if not changed:
         return [first]
     found = [
-        f"{c['variant']} {'raises' if c['mean_change'] > 0 else 'lowers'} {c['metric']} by "
-        f"{number(abs(c['mean_change']), 3)} ({p_phrase(c['p_adjusted'])})"
-        for c in clear
+        f"{clause} ({p_phrase(c['p_adjusted'])})"
+        for c in changed
+        if (clause := clear_change(c, results["alpha"]))
     ]
     rest = f"Against {results['baseline']}: " + ("; ".join(found) or "no change is shown") + "."
     return [first, rest]
@@ -155,18 +149,7 @@ def _scores(results: dict[str, Any], level: str) -> Table:
 
 
 def _changes(results: dict[str, Any], level: str) -> Table:
-    rows = [
-        [
-            change["metric"],
-            change["variant"],
-            signed(change["mean_change"], 3),
-            ends(change),
-            p_value(change["p_adjusted"]),
-            UNDEFINED if change["win_rate"] is None else percent(change["win_rate"]),
-            f"{change['prompts']:,}",
-        ]
-        for change in results["comparisons"]
-    ]
+    rows = [[c["metric"], c["variant"], *change_cells(c)] for c in results["comparisons"]]
     return Table(["metric", "model", "change", f"{level} interval", "p", "wins", "prompts"], rows)
 
 

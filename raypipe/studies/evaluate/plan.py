@@ -93,11 +93,7 @@ def describe(config: Evaluate, plan: Plan, n_new: int) -> str:
     pool = config.pools.read
     lines.append(f"  read: {pool.min} to {pool.max} actors, batches of {pool.batch_size}")
     for metric in config.metrics:
-        actors = config.pool_of(metric)
-        lines.append(
-            f"  {metric.label}: {metric.title}, {actors.min} to {actors.max} actors of "
-            f"{actors.gpus_per_actor:g} GPU and {actors.cpus_per_actor:g} CPU"
-        )
+        lines.append(f"  {metric.label}: {metric.title}, {config.pool_of(metric)}")
     if config.baseline is not None:
         others = [model for model in plan.models if model != config.baseline]
         lines.append(f"  compared with {config.baseline}: {', '.join(others)}")

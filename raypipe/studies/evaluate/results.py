@@ -82,7 +82,6 @@ def evaluate(run: EvaluateRun, config: Evaluate, plan: Plan) -> Outcome:
 
 
 def manifest(config: Evaluate, plan: Plan, outcome: Outcome) -> dict[str, Any]:
-    """Where the numbers come from."""
     source = config.run or config.pairs or config.images
     results = outcome.results
     unusable = sum(results["quarantined"].values())
@@ -125,14 +124,7 @@ def _of_pictures(
         return {**record, "photos": 0, "mean": None, "sd": None, "interval": nothing}
     clusters = scored["photo_id"].filter(mine).filter(values.is_valid())
     sums_K, counts_K = cluster_sums(x_N, clusters.to_numpy())
-    settings = config.statistics
-    found = bootstrap_clusters(
-        sums_K,
-        counts_K,
-        seed=settings.seed,
-        resamples=settings.resamples,
-        confidence=1 - settings.alpha,
-    )
+    found = bootstrap_clusters(sums_K, counts_K, **config.statistics.bootstrap)
     return {
         **record,
         "photos": len(sums_K),
@@ -177,7 +169,6 @@ def _changes(config: Evaluate, plan: Plan, table: pa.Table) -> list[Change]:
     """Every other model against the baseline, by every metric of pictures."""
     if config.baseline is None:
         return []
-    settings = config.statistics
     changes = []
     for metric in config.metrics:
         if metric.reads == "set":
@@ -196,9 +187,7 @@ def _changes(config: Evaluate, plan: Plan, table: pa.Table) -> list[Change]:
                 names=(model, config.baseline),
                 metric=metric.label,
                 higher_is_better=metric.higher_is_better,
-                seed=settings.seed,
-                resamples=settings.resamples,
-                confidence=1 - settings.alpha,
+                **config.statistics.bootstrap,
             )
             for model in plan.models
             if model != config.baseline
@@ -217,7 +206,6 @@ def _counts(reasons: list[str]) -> dict[str, int]:
 
 
 def _notes(records: list[dict[str, Any]]) -> list[str]:
-    """Notes for the top of the page."""
     notes = []
     for record in records:
         for model in record["models"]:

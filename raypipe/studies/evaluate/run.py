@@ -29,10 +29,6 @@ class EvaluateRun(RunDirectory):
             keys += changes(before["reference"], after["reference"], "reference.")
         return keys
 
-    def check_weights(self, weights: dict[str, Any]) -> None:
-        """Refuse a metric whose weights are not those that its stored scores came from."""
-        self.check_note("weights", weights, "metric {name}")
-
     def new_pictures(self, wanted: pa.Table) -> pa.Table:
         """Those of the wanted pictures that were not planned before.
 

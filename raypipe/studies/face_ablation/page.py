@@ -11,13 +11,13 @@ from raypipe.report.sheet import Section, Sheet, Strip, Table
 from raypipe.report.thumbnail import make_thumbnail
 from raypipe.report.words import (
     UNDEFINED,
+    change_cells,
+    clear_change,
     confidence,
     count,
     ends,
     number,
     p_phrase,
-    p_value,
-    percent,
     signed,
 )
 from raypipe.storage.files import Folder
@@ -95,7 +95,6 @@ def sheet(results: dict[str, Any], strips: Sequence[Strip]) -> Sheet:
 
 
 def summary(results: dict[str, Any]) -> str:
-    """The last lines that the job prints."""
     width = max(len(c["metric"]) for c in results["comparisons"])
     return "\n".join(
         f"{c['set']:<8} {c['metric']:<{width}}  {c['variant']} minus {c['baseline']}: "
@@ -105,14 +104,8 @@ def summary(results: dict[str, Any]) -> str:
 
 
 def _sentences(results: dict[str, Any]) -> list[str]:
-    found = []
-    for c in results["comparisons"]:
-        clear = c["p_adjusted"] is not None and c["p_adjusted"] < results["alpha"]
-        if c["set"] == "faces" and c["baseline"] == BASE and clear:
-            verb = "raises" if c["mean_change"] > 0 else "lowers"
-            found.append(
-                f"{c['variant']} {verb} {c['metric']} by {number(abs(c['mean_change']), 3)}"
-            )
+    mine = [c for c in results["comparisons"] if (c["set"], c["baseline"]) == ("faces", BASE)]
+    found = [clause for c in mine if (clause := clear_change(c, results["alpha"]))]
     lost = [f"{k['variant']} ({k['metric']})" for k in results["kept"] if not k["kept"]]
     faces = "On faces: " + ("; ".join(found) or "no change is shown") + "."
     limit = f"{results['margin']:g} standard deviations"
@@ -132,20 +125,7 @@ def _figure(name: str, metric: str, rows: Sequence[dict[str, Any]]) -> str:
 
 def _changes(rows: Sequence[dict[str, Any]], level: str) -> Table:
     head = ["metric", "variant", "minus", "change", f"{level} interval", "p", "wins", "prompts"]
-    lines = [
-        [
-            c["metric"],
-            c["variant"],
-            c["baseline"],
-            signed(c["mean_change"], 3),
-            ends(c),
-            p_value(c["p_adjusted"]),
-            UNDEFINED if c["win_rate"] is None else percent(c["win_rate"]),
-            f"{c['prompts']:,}",
-        ]
-        for c in rows
-    ]
-    return Table(head, lines)
+    return Table(head, [[c["metric"], c["variant"], c["baseline"], *change_cells(c)] for c in rows])
 
 
 def _kept(results: dict[str, Any]) -> Table:

@@ -107,9 +107,7 @@ def _change(
         names=names,
         metric=metric,
         higher_is_better=higher_is_better,
-        seed=config.statistics.seed,
-        resamples=config.statistics.resamples,
-        confidence=1 - config.statistics.alpha,
+        **config.statistics.bootstrap,
     )
 
 
@@ -136,10 +134,6 @@ def _kept(change: Change, spread: float, margin: float, up: bool) -> dict[str, A
 
 
 def manifest(config: FaceAblation, plan: Plan) -> dict[str, Any]:
-    """Where the numbers come from."""
     runs = [t.config.output for t in plan.trainings]
     runs += [tree.output for trees in (plan.pictures, plan.scores) for tree in trees.values()]
-    return {
-        **provenance("face_ablation", PACKAGES),
-        "runs": runs,
-    }
+    return {**provenance("face_ablation", PACKAGES), "runs": runs}

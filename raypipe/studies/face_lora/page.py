@@ -13,7 +13,6 @@ from raypipe.training.loop import STEPS, read_log
 
 
 def sheet(results: dict[str, Any], folder: Folder) -> Sheet:
-    """The report."""
     held, training = results["held_out"], results["training"]
     sentences = [
         f"Trained with the loss {results['loss']} on {results['counts']['train']:,} pairs, the "
@@ -39,9 +38,7 @@ def sheet(results: dict[str, Any], folder: Folder) -> Sheet:
             Section("Held out", tables=[table]),
             Section("Training", figures=_curves(folder, results)),
             Section(
-                "Samples",
-                "The base and the LoRA, from the same noise.",
-                strips=_strips(folder),
+                "Samples", "The base and the LoRA, from the same noise.", strips=_strips(folder)
             ),
         ],
     )
@@ -73,7 +70,6 @@ def _strips(folder: Folder) -> list[Strip]:
 
 
 def summary(results: dict[str, Any]) -> str:
-    """The last lines that the job prints."""
     held = results["held_out"]
     lines = [f"{'held-out loss':<28}{'base':>10}{'LoRA':>10}"]
     lines += [

@@ -58,10 +58,7 @@ class Look:
 
     def _row(self, one: "_Found") -> dict[str, Any]:
         pixels_HWC = one.pixels_HWC
-        if pixels_HWC is None:
-            height = width = None
-        else:
-            height, width = pixels_HWC.shape[:2]
+        height, width = (None, None) if pixels_HWC is None else pixels_HWC.shape[:2]
         image = None
         if one.reason is None:
             image = to_bytes(Image.fromarray(pixels_HWC), self._config.storage)

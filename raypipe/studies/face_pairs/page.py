@@ -13,10 +13,9 @@ from raypipe.inputs.codec import decode
 from raypipe.inputs.runs import pairs_of, photos_of, tables
 from raypipe.report.sheet import Section, Sheet, Strip, Table
 from raypipe.report.thumbnail import make_thumbnail
-from raypipe.report.words import count, number
+from raypipe.report.words import count, number, share
 from raypipe.storage import schema
 from raypipe.storage.files import Folder
-from raypipe.studies.face_pairs.results import percent
 from raypipe.studies.face_pairs.settings import FacePairs
 
 EXAMPLES = 3
@@ -34,8 +33,8 @@ def sheet(results: dict[str, Any], folder: Folder, config: FacePairs) -> Sheet:
         sentences=[
             f"{count(counts['pairs'], 'pair')} of {count(pairs['faces'], 'face')} in "
             f"{pairs['photos']:,} of {count(counts['photos'], 'photo')}.",
-            f"In the stored good crops the detector finds {percent(checks['redetected'])} of the "
-            f"faces again; {percent(checks['identical_outside_mask'])} of the pairs are identical "
+            f"In the stored good crops the detector finds {share(checks['redetected'])} of the "
+            f"faces again; {share(checks['identical_outside_mask'])} of the pairs are identical "
             "outside the mask.",
         ],
         facts=[

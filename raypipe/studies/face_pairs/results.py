@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from raypipe.config.sections import SPLITS
 from raypipe.engine.stage import SECONDS
 from raypipe.inputs.runs import columns_of, tables
-from raypipe.report.words import UNDEFINED, number
+from raypipe.report.words import share
 from raypipe.storage import schema
 from raypipe.storage.provenance import provenance
 from raypipe.studies.face_pairs.run import PairRun, SplitPlan
@@ -125,7 +125,6 @@ def _share(found: list[bool]) -> dict[str, Any]:
 
 
 def _notes(tally: _Tally, config: FacePairs) -> list[str]:
-    """Notes for the top of the page."""
     notes = [
         f"there are no pairs for {split}: more photos, or another share in splits, would make some"
         for split, share in config.splits.shares.items()
@@ -142,12 +141,8 @@ def _notes(tally: _Tally, config: FacePairs) -> list[str]:
 
 
 def manifest(
-    run: PairRun,
-    config: FacePairs,
-    made_by: dict[str, Any],
-    results: dict[str, Any],
+    run: PairRun, config: FacePairs, made_by: dict[str, Any], results: dict[str, Any]
 ) -> dict[str, Any]:
-    """Where the pairs come from."""
     return {
         **provenance("face_pairs", PACKAGES),
         "model": {"name": config.model.name, "id": config.model.id, **made_by},
@@ -166,21 +161,15 @@ def _seconds(run: PairRun, name: str) -> float:
     return float(metadata.get(SECONDS, 0))
 
 
-def percent(share: dict[str, Any]) -> str:
-    """`98.4 %` of a share of the results."""
-    return UNDEFINED if share["value"] is None else f"{number(100 * share['value'], 1)} %"
-
-
 def summary(results: dict[str, Any]) -> str:
-    """The last lines that the job prints."""
     counts, pairs, checks = (results[key] for key in ("counts", "pairs", "checks"))
     lines = [
         f"{counts['pairs']:,} pairs of {pairs['faces']:,} faces in {pairs['photos']:,} of "
         f"{counts['photos']:,} photos",
         "  " + ", ".join(f"{split} {n:,}" for split, n in pairs["by_split"].items()),
         "  " + ", ".join(f"{kind} {n:,}" for kind, n in pairs["by_kind"].items()),
-        f"faces found again in the stored good crops: {percent(checks['redetected'])}",
-        f"identical outside the mask: {percent(checks['identical_outside_mask'])}",
+        f"faces found again in the stored good crops: {share(checks['redetected'])}",
+        f"identical outside the mask: {share(checks['identical_outside_mask'])}",
     ]
     if counts["refused"]:
         reasons = ", ".join(f"{reason} {n:,}" for reason, n in counts["refused"].items())

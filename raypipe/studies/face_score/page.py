@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 
 from raypipe.report import figures
 from raypipe.report.sheet import Section, Sheet, Strip, Table
-from raypipe.report.words import UNDEFINED, confidence, number, p_phrase
+from raypipe.report.words import confidence, ends, number, p_phrase, share
 from raypipe.storage.files import Folder
 from raypipe.studies.face_score.results import SIDES, crops_of_test
 from raypipe.studies.face_score.task import TESTED
@@ -19,15 +19,14 @@ SHOWN = 8
 
 
 def sheet(results: dict[str, Any], folder: Folder) -> Sheet:
-    """The report."""
     test = results["test"]
     level = confidence(results["alpha"])
     accuracy_, sharp = test["pair_accuracy"], test["sharpness"]
     against = test["against_sharpness"]
     sentences = [
         f"On {accuracy_['n']:,} pairs of {accuracy_['photos']:,} unseen photos, Face Score prefers "
-        f"the good face in {_percent(accuracy_)}.",
-        f"Sharpness alone does so in {_percent(sharp)} ({p_phrase(against['p_value'])}).",
+        f"the good face in {share(accuracy_)}.",
+        f"Sharpness alone does so in {share(sharp)} ({p_phrase(against['p_value'])}).",
     ]
     rows = [["all", *_row(accuracy_)]]
     rows += [[f"kind: {name}", *_row(found)] for name, found in test["by_kind"].items()]
@@ -61,18 +60,8 @@ def sheet(results: dict[str, Any], folder: Folder) -> Sheet:
     )
 
 
-def _percent(found: dict[str, Any]) -> str:
-    if found["value"] is None:
-        return UNDEFINED
-    ends = f" ({100 * found['low']:.1f} to {100 * found['high']:.1f})" if found["low"] else ""
-    return f"{100 * found['value']:.1f} %{ends}"
-
-
 def _row(found: dict[str, Any]) -> list[str]:
-    if found["value"] is None:
-        return [UNDEFINED, UNDEFINED, "0", "0"]
-    ends = UNDEFINED if found["low"] is None else f"{found['low']:.3f} to {found['high']:.3f}"
-    return [number(found["value"], 3), ends, f"{found['n']:,}", f"{found['photos']:,}"]
+    return [number(found["value"], 3), ends(found), f"{found['n']:,}", f"{found['photos']:,}"]
 
 
 def _curve(name: str, lines: Sequence[dict[str, Any]], key: str, level: float) -> str:
@@ -97,11 +86,8 @@ def _hardest(folder: Folder) -> list[Strip]:
 
 
 def summary(results: dict[str, Any]) -> str:
-    """The last lines that the job prints."""
     test = results["test"]
-    lines = [
-        f"Face Score  {_percent(test['pair_accuracy']):<24} {test['pair_accuracy']['n']} pairs"
-    ]
-    lines += [f"  {name:<18}{_percent(found)}" for name, found in test["by_kind"].items()]
-    lines += [f"sharpness   {_percent(test['sharpness'])}", *results["notes"]]
+    lines = [f"Face Score  {share(test['pair_accuracy']):<24} {test['pair_accuracy']['n']} pairs"]
+    lines += [f"  {name:<18}{share(found)}" for name, found in test["by_kind"].items()]
+    lines += [f"sharpness   {share(test['sharpness'])}", *results["notes"]]
     return "\n".join(lines)

@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
 
-from raypipe.core.ranking import Accuracy, accuracy, compare_metrics
+from raypipe.config.sections import Statistics
+from raypipe.core.ranking import accuracy, agreement, compare_metrics
 from raypipe.metrics.settings import Sharpness as SharpnessSettings
 from raypipe.metrics.sharpness import Sharpness
 from raypipe.storage import schema
@@ -31,30 +32,20 @@ def results(config: FaceScore, folder: Folder, counts: dict[str, int]) -> dict[s
     Sharpness is tested too: a score of faces must do better than that shortcut.
     """
     tested = pq.read_table(folder.open(TESTED))
-    correct_M = right(tested["good_score"].to_numpy(), tested["bad_score"].to_numpy())
+    good_M = np.ones(len(tested))
+    correct_M = agreement(tested["good_score"].to_numpy(), tested["bad_score"].to_numpy(), good_M)
     clusters_M = tested["photo_id"].to_numpy(zero_copy_only=False)
     baseline_M = _sharpness_right(folder)
+    settings = Statistics(
+        alpha=config.alpha, resamples=config.resamples, seed=config.training.seed
+    ).bootstrap
 
     def judged(correct: NDArray[np.float64], rows: NDArray[np.bool_]) -> dict[str, Any]:
-        found = accuracy(
-            correct[rows],
-            clusters_M[rows],
-            seed=config.training.seed,
-            resamples=config.resamples,
-            confidence=1 - config.alpha,
-        )
-        return _record(found)
+        return asdict(accuracy(correct[rows], clusters_M[rows], **settings))
 
     everything = np.ones(len(tested), bool)
     comparison = compare_metrics(
-        correct_M,
-        baseline_M,
-        clusters_M,
-        a="Face Score",
-        b="sharpness",
-        seed=config.training.seed,
-        resamples=config.resamples,
-        confidence=1 - config.alpha,
+        correct_M, baseline_M, clusters_M, a="Face Score", b="sharpness", **settings
     )
     steps, validations = read_log(folder, STEPS), read_log(folder, VALIDATIONS)
     return {
@@ -82,11 +73,6 @@ def results(config: FaceScore, folder: Folder, counts: dict[str, int]) -> dict[s
     }
 
 
-def right(good: NDArray[np.float64], bad: NDArray[np.float64]) -> NDArray[np.float64]:
-    """1 where the good one scores higher, 0 where the bad one does, ½ where neither."""
-    return np.asarray((1 + np.sign(good - bad)) / 2, np.float64)
-
-
 def alarm(config: FaceScore, losses: Sequence[float]) -> str | None:
     """A warning where the loss is still ln 2 at the end: nothing was learned."""
     recent = losses[-config.alarm.after :]
@@ -105,11 +91,6 @@ def _groups(tested: pa.Table, column: str) -> list[tuple[str, NDArray[np.bool_]]
     return [(name, np.array([name in row for row in lists])) for name in names]
 
 
-def _record(found: Accuracy) -> dict[str, Any]:
-    keys = ("value", "low", "high", "n", "ties", "photos", "method", "reason")
-    return {key: value for key, value in asdict(found).items() if key in keys}
-
-
 def crops_of_test(folder: Folder, columns: Sequence[str]) -> list[dict[str, Any]]:
     """The crops of the test split, in the order of TESTED."""
     rows: list[dict[str, Any]] = []
@@ -122,4 +103,4 @@ def crops_of_test(folder: Folder, columns: Sequence[str]) -> list[dict[str, Any]
 def _sharpness_right(folder: Folder) -> NDArray[np.float64]:
     rows, measure = crops_of_test(folder, SIDES), Sharpness(SharpnessSettings())
     sides = {side: measure([Image.open(io.BytesIO(row[side])) for row in rows]) for side in SIDES}
-    return right(sides["good"], sides["bad"])
+    return agreement(sides["good"], sides["bad"], np.ones(len(rows)))

@@ -307,7 +307,7 @@ def test_other_weights_or_images_under_the_same_name_are_refused(
     )
     run = evaluate_runs.begin(made)
     weights = {"image_reward": {"metric": "image_reward", "id": "sha256:other"}}
-    told = mistake(run.check_weights, weights)
+    told = mistake(run.check_note, "weights", weights, "metric {name}")
     assert told.startswith("the weights of metric image_reward are not those that ")
     folder = tree({"m": {"a cat": [0, 1]}})
     made = config(images=str(folder), output=str(tmp_path / "other"))
