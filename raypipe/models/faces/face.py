@@ -20,6 +20,8 @@ class Face:
     """0 to 1; None where the detector has none."""
     neighbours: int | None = None
     """Windows of a cascade that fired at this face, a measure of confidence; None for others."""
+    landmarks: tuple[tuple[float, float], ...] | None = None
+    """Left eye, right eye, nose, left and right corner of the mouth, as seen in the picture."""
 
 
 class FaceDetector(Protocol):

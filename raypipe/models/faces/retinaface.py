@@ -74,9 +74,12 @@ class RetinaFaceDetector:
 
 
 def _face(found: tuple[Any, Any, Any], height: int, width: int) -> Face | None:
-    box_4, _, confidence = found  # between them, the landmarks
+    box_4, landmarks_52, confidence = found
     box = inside(box_4.tolist(), height, width)
-    return None if box is None else Face(box, float(confidence))
+    if box is None:
+        return None
+    landmarks = tuple((float(x), float(y)) for x, y in landmarks_52)
+    return Face(box, float(confidence), landmarks=landmarks)
 
 
 def _package() -> Any:
