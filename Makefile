@@ -37,8 +37,9 @@ ablation: faces
 	$(PY) jobs/consistency.py configs/consistency/miniature_general.yaml
 	$(PY) jobs/face_ablation.py configs/face_ablation/miniature.yaml
 
+# Three workers for two cores: what starts Ray or a server waits more than it computes.
 test: $(INSTALLED)
-	$(PY) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m "not long"
+	$(PY) -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder -m "not long"
 
 # The long forms of what `make test` shows in short.
 test-long: $(INSTALLED)

@@ -1,19 +1,20 @@
 """Fixtures that many tests share: small real models, pictures on disk, and configs over them."""
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+import subprocess
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from filelock import FileLock
 from hypothesis import settings
-from PIL import Image
 
 from raypipe.studies.consistency.plan import batches, make_plan
 from raypipe.studies.consistency.run import Run
 from raypipe.studies.consistency.settings import Consistency
+from tests.support import HOSTILE
+from tests.support.pictures import encoded, noise
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's client is imported, later than this
 
@@ -23,8 +24,12 @@ settings.load_profile("raypipe")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests on Ray first: they wait long, and nothing is left to do beside the last of them."""
-    items.sort(key=lambda item: item.get_closest_marker("ray") is None)
+    """Long files first, so that no worker ends alone: those on Ray, then those with a slow test."""
+    marked = {
+        mark: {item.path for item in items if item.get_closest_marker(mark)}
+        for mark in ("ray", "slow")
+    }
+    items.sort(key=lambda item: [item.path not in marked[mark] for mark in ("ray", "slow")])
 
 
 class TinyModels:
@@ -50,30 +55,21 @@ class TinyModels:
 
 
 @pytest.fixture(scope="session")
-def tiny_models(tmp_path_factory, worker_id) -> TinyModels:
-    """Tiny models of every family, made lazily."""
+def shared(tmp_path_factory, worker_id) -> Path:
+    """A folder that all test workers share."""
     root = tmp_path_factory.getbasetemp()
-    root = (root if worker_id == "master" else root.parent) / "models"
+    return root if worker_id == "master" else root.parent
+
+
+@pytest.fixture(scope="session")
+def tiny_models(shared) -> TinyModels:
+    """Tiny models of every family, made lazily."""
+    root = shared / "models"
     root.mkdir(exist_ok=True)
     return TinyModels(root)
 
 
-HOSTILE = [
-    "it's a \"quoted\" 'prompt'",
-    "a/b\\c: d* <e> |f?",
-    "a cat 😀 with 👩‍👩‍👧 und Umlauten äöü",
-    "two\nlines\tand a tab",
-    "word " * 499 + "word",
-    "../../../etc/passwd",
-    "<script>alert(1)</script>",
-    "$(rm -rf /); `ls`; %s %n {0} {{x}}",
-    "-- --dry-run",
-    "\u202eright to left\u202c",
-    "null",
-]
-
-
-@pytest.fixture
+@pytest.fixture(scope="session")
 def hostile() -> list[str]:
     """Prompts that do harm to careless code."""
     return list(HOSTILE)
@@ -81,9 +77,8 @@ def hostile() -> list[str]:
 
 def draw(path: Path, value: int = 0) -> Path:
     """A small PNG that differs with `value`."""
-    pixels = np.random.default_rng(value).integers(0, 255, (8, 8, 3), dtype=np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path)
+    path.write_bytes(encoded(noise(value, 8, 8)))
     return path
 
 
@@ -145,11 +140,26 @@ def begun() -> Callable[[Consistency], Run]:
 
 
 @pytest.fixture(scope="session")
-def undisturbed_stand_in(tmp_path_factory):
+def undisturbed_stand_in(shared):
     """The directory of a finished run that nothing happened to, made without Ray."""
     from tests.support import stand_in_runs
 
-    folder = tmp_path_factory.mktemp("undisturbed_stand_in")
-    tree = stand_in_runs.config(folder / "run")
-    stand_in_runs.finish(stand_in_runs.start(tree, folder, "--local"))
-    return folder / "run"
+    run = shared / "undisturbed_stand_in"
+    with FileLock(f"{run}.lock"):
+        if not run.exists():
+            tree = stand_in_runs.config(run)
+            process = stand_in_runs.start(tree, shared, "--local", STAND_IN_SECONDS="0")
+            stand_in_runs.finish(process)
+    return run
+
+
+@pytest.fixture
+def small_disk(tmp_path) -> Iterator[Path]:
+    """A file system with room for one megabyte."""
+    where = tmp_path / "disk"
+    where.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(where)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("a small file system cannot be mounted without the right to (root)")
+    yield where
+    subprocess.run(["umount", "-l", str(where)], check=True)

@@ -143,10 +143,8 @@ def test_a_folder_without_init_would_be_noticed(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("job", JOBS)
-def test_a_job_has_its_recipe_its_shim_its_configs_and_its_study(job):
+def test_a_job_has_its_recipe_its_configs_and_its_study(job):
     assert isinstance(import_module(f"raypipe.jobs.{job}").JOB, Recipe | Command)
-    shim = (ROOT / "jobs" / f"{job}.py").read_text().split("\n")
-    assert len([line for line in shim if line.strip()]) <= 3
     assert list((ROOT / "configs" / job).glob("*.yaml"))
     assert (PACKAGE / "studies" / job).is_dir() != (job in WITHOUT_STUDY)
 

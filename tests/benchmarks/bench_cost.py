@@ -4,16 +4,12 @@ The first run makes pictures of `miniature/sdxl` at two numbers of steps; the se
 prompts, seeds and steps, between the two.
 """
 
-import os
-import subprocess
-import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
-import yaml
 
 from raypipe.config.strict import load
 from raypipe.engine.stage import SECONDS
@@ -21,9 +17,9 @@ from raypipe.studies.consistency.cost import estimate
 from raypipe.studies.consistency.rates import Rates, measure
 from raypipe.studies.consistency.run import Run
 from raypipe.studies.consistency.settings import Consistency
+from tests.benchmarks import study
 from tests.benchmarks.ratios import row
 
-ROOT = Path(__file__).parents[2]
 BATCH = 16
 
 
@@ -31,12 +27,12 @@ def run() -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         measured = _config(Path(folder) / "rates", prompts=6, seeds=16, steps=(8, 24))
         asked = _config(Path(folder) / "asked", prompts=8, seeds=24, steps=(16,))
-        _job(measured)
+        study.job(measured)
         rates = Rates(rates=tuple(measure(Run(str(measured.with_suffix(""))))))
         config = load(asked, (), Consistency)
         foretold = estimate(config, rates, {"sdxl16": (8 * 24, 8 * 24)}, "cpu")
         assert not foretold.unknown
-        _job(asked)
+        study.job(asked)
         took = _held_s(asked.with_suffix(""))
     return [
         row(f"{step}: device seconds foretold over taken", foretold.held_s[step] / took[step], goal)
@@ -54,27 +50,6 @@ def _held_s(output: Path) -> Counter[str]:
 
 
 def _config(output: Path, prompts: int, seeds: int, steps: tuple[int, ...]) -> Path:
-    tree = {
-        "models": [
-            {"name": f"sdxl{n}", "id": "miniature/sdxl", "sampler": {"steps": n}} for n in steps
-        ],
-        "prompts": [f"a portrait of a woman, number {i}" for i in range(prompts)],
-        "seeds": seeds,
-        "sampler": {"guidance": 7.5, "width": 64, "height": 64},
-        "encoder": {"id": "miniature/clip"},
-        "pools": {
-            "generate": {"cpus_per_actor": 1, "batch_size": BATCH},
-            "embed": {"cpus_per_actor": 0.5},
-        },
-        "statistics": {"resamples": 99},
-        "output": str(output),
-    }
-    file = output.with_suffix(".yaml")
-    file.write_text(yaml.safe_dump(tree))
-    return file
-
-
-def _job(config: Path) -> None:
-    command = [sys.executable, "jobs/consistency.py", str(config)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=True)
+    models = [{"name": f"sdxl{n}", "id": "miniature/sdxl", "sampler": {"steps": n}} for n in steps]
+    texts = [f"a portrait of a woman, number {i}" for i in range(prompts)]
+    return study.write(output, BATCH, texts, seeds, models=models)

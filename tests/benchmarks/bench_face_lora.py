@@ -10,10 +10,8 @@ one thread each, against one, at the same global batch.
 
 import io
 import json
-import socket
 import statistics
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -32,7 +30,8 @@ from raypipe.studies.face_lora.task import CRITERION, Batch, FaceLoraTask
 from raypipe.training.loop import STEPS, Trainer
 from raypipe.weights.node import model_on_node
 from tests.benchmarks.ratios import one_thread, row
-from tests.support import full_size, lora_runs, pair_runs
+from tests.support import full_size, lora_runs, pair_runs, processes
+from tests.support.pictures import encoded
 
 N_STEPS, REPETITIONS = 12, 3
 FULL_STEPS, FULL_SCALE, FULL_BATCH = 4, 4, 2
@@ -53,7 +52,7 @@ class PlainTask(FaceLoraTask):
         pipe = load_pipeline(model_on_node(config.model), sampler, "text")
         self._tokenizer, self._encoder = pipe.tokenizer, pipe.text_encoder.eval()
         (spec,) = photo_specs(1, faceless=0.0)
-        self._png = pair_runs.png(pair_runs.enlarged(render(spec), config.size // 64))
+        self._png = encoded(pair_runs.enlarged(render(spec), config.size // 64))
 
     def losses(self, batch: Batch) -> dict[str, torch.Tensor]:
         rows = len(batch.pairs.t_B)
@@ -144,18 +143,10 @@ def _two_workers(folder: Path, **settings: Any) -> list[dict[str, Any]]:
 
 def _train_in(config: FaceLora, world: int) -> dict[str, float]:
     """Seconds of the first worker by part."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    script = [sys.executable, "tests/support/train_lora.py", config.model_dump_json()]
-    processes = [
-        subprocess.Popen(
-            [*script, str(rank), str(world), str(port)], stdout=subprocess.PIPE, text=True
-        )
-        for rank in range(world)
-    ]
-    told = [process.communicate()[0] for process in processes]
-    assert [process.returncode for process in processes] == [0] * world
+    script = "tests/support/train_lora.py"
+    workers = processes.start(script, config.model_dump_json(), world=world, stdout=subprocess.PIPE)
+    told = [worker.communicate()[0] for worker in workers]
+    assert [worker.returncode for worker in workers] == [0] * world
     parts: dict[str, float] = json.loads(told[0].splitlines()[-1])
     return parts
 

@@ -18,7 +18,6 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import diffusers
@@ -31,8 +30,10 @@ from raypipe.models.diffusion.compiled import denoiser_of
 from raypipe.models.diffusion.generator import Generator
 from raypipe.weights.families import FIXED_OPTIONS
 from raypipe.weights.locate import miniature_path
+from tests.benchmarks import study
 from tests.benchmarks.gpu_generation import run_on_gpu
 from tests.benchmarks.ratios import makes_environment, one_thread, row
+from tests.support import ROOT
 
 PROMPTS = [
     "a portrait of a woman with dark hair",
@@ -47,13 +48,9 @@ BATCH = [(prompt, seed) for prompt in PROMPTS for seed in range(SEEDS)]
 SOME = BATCH[:: len(BATCH) // ALONE]
 Action = Callable[[], Any]
 
-
-ROOT = Path(__file__).parents[2]
-LOOP = """
-import sys, time, diffusers, torch
-from raypipe import miniature
-pipe = diffusers.DiffusionPipeline.from_pretrained(miniature.path(sys.argv[1]))
-pipe.set_progress_bar_config(disable=True)
+LOOP = (
+    study.LOAD
+    + """
 size = {"width": 64, "height": 64}
 if "PixArt" in type(pipe).__name__:
     size["use_resolution_binning"] = False
@@ -67,6 +64,7 @@ for prompt in sys.argv[2:]:
             started = time.perf_counter()
 print((images - 2) / (time.perf_counter() - started))
 """
+)
 OURS = """
 import sys, time, torch
 torch.set_num_threads(1)

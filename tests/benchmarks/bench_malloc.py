@@ -8,18 +8,17 @@ a process of its own, on one thread, in turn.
 import os
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 from tests.benchmarks.ratios import makes_environment, row
+from tests.support import ROOT
 
-ROOT = Path(__file__).parents[2]
 REPETITIONS = 3
 STEP = """
 import time, diffusers, torch
 torch.set_num_threads(1)
-from raypipe import miniature
-unet = diffusers.UNet2DConditionModel.from_pretrained(miniature.path("sd15"), subfolder="unet")
+from raypipe.weights.locate import miniature_path
+unet = diffusers.UNet2DConditionModel.from_pretrained(miniature_path("sd15"), subfolder="unet")
 latents, texts = torch.randn(16, 4, 16, 16), torch.randn(16, 77, 64)
 seconds = []
 for _ in range(10):

@@ -7,7 +7,6 @@ the driver's CPU and memory.
 """
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -19,34 +18,26 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 import pyarrow.dataset as pads
-import yaml
 
 from raypipe.engine.stage import CALLS
+from tests.benchmarks import study
 from tests.benchmarks.ratios import row
+from tests.support import ROOT
 
-ROOT = Path(__file__).parents[2]
 FIRST, REPETITIONS = 8, 3
 BATCHES, WINDOWS, SEEDS, SIDE = 100, 5, 20, 192
 STAGE_S = 0.1
 PROMPT = "a portrait of a woman"
-PROCESS: dict[str, Any] = {
-    "cwd": ROOT,
-    "stdout": subprocess.DEVNULL,
-    "stderr": subprocess.DEVNULL,
-}
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-
-BARE = """
-import sys, diffusers, torch
+BARE = (
+    study.LOAD
+    + """
 torch.set_num_threads(1)
-from raypipe import miniature
-batch, prompt, file = int(sys.argv[1]), sys.argv[2], sys.argv[3]
-pipe = diffusers.DiffusionPipeline.from_pretrained(miniature.path("sdxl"))
-pipe.set_progress_bar_config(disable=True)
+batch, prompt, file = int(sys.argv[2]), sys.argv[3], sys.argv[4]
 made = pipe([prompt] * batch, generator=[torch.Generator().manual_seed(s) for s in range(batch)],
             num_inference_steps=20, guidance_scale=7.5, width=64, height=64)
 made.images[0].save(file)
 """
+)
 
 STAND_IN = """
 import os
@@ -101,8 +92,9 @@ def run() -> list[dict[str, Any]]:
 def _first(folder: Path) -> tuple[float, float]:
     """Seconds to the first picture, by the job and by a bare script."""
     folder.mkdir()
-    config, picture = _config(folder, FIRST, [PROMPT], seeds=FIRST), folder / "bare.png"
-    script = ["-c", BARE, str(FIRST), PROMPT, str(picture)]
+    config = study.write(folder / "run", FIRST, [PROMPT], FIRST)
+    picture = folder / "bare.png"
+    script = ["-c", BARE, "sdxl", str(FIRST), PROMPT, str(picture)]
     return (
         _until(["jobs/consistency.py", str(config)], folder, "run/images/*.parquet"),
         _until(script, folder, picture.name),
@@ -112,7 +104,10 @@ def _first(folder: Path) -> tuple[float, float]:
 def _until(arguments: list[str], folder: Path, files: str) -> float:
     """Seconds from a process's start until a file is there; the process then ends by itself."""
     started = time.perf_counter()
-    with subprocess.Popen([sys.executable, *arguments], **PROCESS, env=ENVIRONMENT) as process:
+    command, quiet = [sys.executable, *arguments], subprocess.DEVNULL
+    with subprocess.Popen(
+        command, cwd=ROOT, env=study.ENVIRONMENT, stdout=quiet, stderr=quiet
+    ) as process:
         while not any(folder.glob(files)):
             assert process.poll() in (None, 0)
             time.sleep(0.01)
@@ -121,39 +116,19 @@ def _until(arguments: list[str], folder: Path, files: str) -> float:
     return taken
 
 
-def _config(folder: Path, batch: int, prompts: list[str], seeds: int) -> Path:
-    tree = {
-        "models": [{"name": "sdxl", "id": "miniature/sdxl"}],
-        "prompts": prompts,
-        "seeds": seeds,
-        "sampler": {"steps": 20, "guidance": 7.5, "width": 64, "height": 64},
-        "encoder": {"id": "miniature/clip"},
-        "statistics": {"resamples": 99},
-        "pools": {
-            "generate": {"cpus_per_actor": 1, "batch_size": batch},
-            "embed": {"cpus_per_actor": 0.5},
-        },
-        "output": str(folder / "run"),
-    }
-    file = folder / "config.yaml"
-    file.write_text(yaml.safe_dump(tree))
-    return file
-
-
 def _stand_in(batch: int, *, stage_s: float, calls: int = CALLS) -> Measured:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "slots").mkdir()
         prompts = [f"prompt number {i}" for i in range(batch * BATCHES // SEEDS)]
-        config = _config(folder, batch, prompts, SEEDS)
+        config = study.write(folder / "run", batch, prompts, SEEDS)
         settings = {
             "CALLS": str(calls),
             "STAND_IN_SECONDS": str(stage_s),
             "STAND_IN_SIDE": str(SIDE),
             "STAND_IN_LOG": str(folder / "slots"),
         }
-        command = [sys.executable, "-c", STAND_IN, str(config)]
-        subprocess.run(command, **PROCESS, env=ENVIRONMENT | settings, check=True)
+        study.python("-c", STAND_IN, config, **settings)
         (log,) = (folder / "slots").iterdir()
         spans = np.loadtxt(log)[BATCHES // 10 :]  # the embedder is still starting
         lines = (folder / "run" / "metrics" / "0000.jsonl").read_text().splitlines()

@@ -5,30 +5,22 @@ same cores and in turn. The pipeline also encodes, embeds and stores them; its r
 the times at which its files appear, from the first batch to the last (steady state).
 """
 
-import os
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from tests.benchmarks import study
 from tests.benchmarks.ratios import row
 
-ROOT = Path(__file__).parents[2]
 BATCH, BATCHES, REPETITIONS = 16, 12, 3
 PROMPT = "a portrait of a woman"
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
-BARE = """
-import sys, time, diffusers, torch
+BARE = (
+    study.LOAD
+    + """
 torch.set_num_threads(1)
-from raypipe import miniature
-batch, batches, prompt = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
-pipe = diffusers.DiffusionPipeline.from_pretrained(miniature.path("sdxl"))
-pipe.set_progress_bar_config(disable=True)
+batch, batches, prompt = int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
 for index in range(batches + 1):
     seeds = range(index * batch, (index + 1) * batch)
     pipe([prompt] * batch, generator=[torch.Generator().manual_seed(s) for s in seeds],
@@ -37,6 +29,7 @@ for index in range(batches + 1):
         started = time.perf_counter()
 print(batch * batches / (time.perf_counter() - started))
 """
+)
 
 
 def run() -> list[dict[str, Any]]:
@@ -53,15 +46,11 @@ def run() -> list[dict[str, Any]]:
 
 
 def _bare_rate() -> float:
-    command = [sys.executable, "-c", BARE, str(BATCH), str(BATCHES), PROMPT]
-    told = subprocess.run(
-        command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=True
-    )
-    return float(told.stdout.split()[-1])
+    return float(study.python("-c", BARE, "sdxl", BATCH, BATCHES, PROMPT).split()[-1])
 
 
 def _pipeline_rate(folder: Path, index: int) -> float:
-    _job(_config(folder, index))
+    study.job(study.write(folder / f"run{index}", BATCH, [PROMPT], BATCH * (BATCHES + 1)))
     files = (folder / f"run{index}" / "images").glob("*.parquet")
     times = sorted(path.stat().st_mtime for path in files)
     return BATCH * (len(times) - 1) / (times[-1] - times[0])
@@ -69,29 +58,5 @@ def _pipeline_rate(folder: Path, index: int) -> float:
 
 def _again_s(folder: Path) -> float:
     started = time.perf_counter()
-    _job(folder / "config0.yaml")
+    study.job(folder / "run0.yaml")
     return time.perf_counter() - started
-
-
-def _config(folder: Path, index: int) -> Path:
-    tree = {
-        "models": [{"name": "sdxl", "id": "miniature/sdxl"}],
-        "prompts": [PROMPT],
-        "seeds": BATCH * (BATCHES + 1),
-        "sampler": {"steps": 20, "guidance": 7.5, "width": 64, "height": 64},
-        "encoder": {"id": "miniature/clip"},
-        "pools": {
-            "generate": {"cpus_per_actor": 1, "batch_size": BATCH},
-            "embed": {"cpus_per_actor": 0.5},
-        },
-        "statistics": {"resamples": 99},
-        "output": str(folder / f"run{index}"),
-    }
-    file = folder / f"config{index}.yaml"
-    file.write_text(yaml.safe_dump(tree))
-    return file
-
-
-def _job(config: Path) -> None:
-    command = [sys.executable, "jobs/consistency.py", str(config)]
-    subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, check=True)

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
+from tests.benchmarks import study
 from tests.benchmarks.ratios import row
+from tests.support import ROOT
 
-ROOT = Path(__file__).parents[2]
 SLOTS = int(os.environ.get("RAYPIPE_BENCH_SLOTS", "16"))
 SAMPLES = int(os.environ.get("RAYPIPE_BENCH_SAMPLES", "20000"))
 SECONDS = float(os.environ.get("RAYPIPE_BENCH_SECONDS", "2.5"))
@@ -49,8 +49,7 @@ def _measure(n_samples: int) -> dict[str, float]:
             [sys.executable, "tests/support/stand_in.py", str(config)],
             cwd=ROOT,
             env={
-                **os.environ,
-                "OMP_NUM_THREADS": "1",
+                **study.ENVIRONMENT,
                 "STAND_IN_SECONDS": str(SECONDS),
                 "STAND_IN_SIDE": str(SIDE),
                 "STAND_IN_LOG": str(logs),
@@ -108,18 +107,8 @@ def _config(folder: Path, n_samples: int) -> Path:
     prompts = folder / "prompts.txt"
     lines = [f"prompt number {i} of a list of many prompts" for i in range(n_samples // SEEDS)]
     prompts.write_text("\n".join(lines))
-    tree = {
-        "models": [{"name": "stand-in", "id": "miniature/sdxl"}],
-        "prompts": str(prompts),
-        "seeds": SEEDS,
-        "encoder": {"id": "miniature/clip"},
-        "statistics": {"resamples": 199},
-        "pools": {
-            "generate": {"min": SLOTS, "max": SLOTS, "cpus_per_actor": 0.5, "batch_size": BATCH},
-            "embed": {"min": 1, "max": 2, "cpus_per_actor": 0.5},
-        },
-        "output": str(folder / "run"),
+    pools = {
+        "generate": {"min": SLOTS, "max": SLOTS, "cpus_per_actor": 0.5, "batch_size": BATCH},
+        "embed": {"min": 1, "max": 2, "cpus_per_actor": 0.5},
     }
-    file = folder / "config.yaml"
-    file.write_text(yaml.safe_dump(tree))
-    return file
+    return study.write(folder / "run", BATCH, str(prompts), SEEDS, pools=pools)

@@ -7,8 +7,6 @@ embeddings on disk).
 
 import json
 import os
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from raypipe.core import ids
 from raypipe.storage import schema
 from raypipe.studies.consistency.embed import file_name
 from raypipe.studies.consistency.run import Run
+from tests.benchmarks import study
 from tests.benchmarks.ratios import read_rate, row
 
 SEEDS, DIM, PROMPTS_A_FILE = 20, 512, 10
@@ -56,14 +55,7 @@ def run() -> list[dict[str, Any]]:
 
 def _measure(folder: Path, prompts: int) -> dict[str, float]:
     _write(Run(str(folder)), prompts)
-    told = subprocess.run(
-        [sys.executable, "-c", SCORE, str(folder)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    measured = json.loads(told.stdout)
+    measured: dict[str, float] = json.loads(study.python("-c", SCORE, folder))
     assert measured["rows"] == prompts
     return measured
 

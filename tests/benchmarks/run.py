@@ -4,11 +4,11 @@ Each bench_*.py beside this file has `run() -> [{name, ratio, low, high, goal}]`
 command line choose some, `python tests/benchmarks/run.py scs`; the others' figures are kept.
 """
 
-import importlib.util
 import json
 import os
 import platform
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ def main(chosen: list[str]) -> None:
         rows = {row["name"]: row for row in json.loads(OUTPUT.read_text())}
     OUTPUT.parent.mkdir(exist_ok=True)
     for file in files:
-        for row in _load(file).run():
+        for row in import_module(f"tests.benchmarks.{file.stem}").run():
             rows[row["name"]] = {**row, "machine": machine}
             print(_line(row), flush=True)
         OUTPUT.write_text(json.dumps(list(rows.values()), indent=1, ensure_ascii=False))
@@ -38,15 +38,6 @@ def main(chosen: list[str]) -> None:
 def _line(row: dict[str, Any]) -> str:
     spread = f"{row['ratio']:8.2f}  ({row['low']:.2f} to {row['high']:.2f})"
     return f"{spread:<34} goal {row['goal']:<9} {row['name']}"
-
-
-def _load(file: Path) -> Any:
-    spec = importlib.util.spec_from_file_location(file.stem, file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 if __name__ == "__main__":

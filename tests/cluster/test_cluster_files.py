@@ -147,17 +147,21 @@ def test_the_environment_is_the_pinned_one(tree):
         assert re.search(r" [\w-]+==[\d.]+$", command)
 
 
+def complaints(name: str, *arguments: object, text: str = "") -> str:
+    """What a program of the development environment finds wrong with a file."""
+    program = Path(sys.executable).parent / name
+    assert program.exists(), f"{name} is missing: make install"
+    command = [str(program), *map(str, arguments)]
+    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+    assert (done.returncode == 0) == (done.stdout == ""), done.stderr
+    return done.stdout
+
+
 def test_commands_are_sound_shell(tree):
     keys = [key for key in tree if key.endswith("_commands")]
     script = "\n".join(command for key in keys for command in tree[key])
-    done = subprocess.run(
-        [tool("shellcheck"), "--shell=bash", "--exclude=SC2016,SC2086", "-"],
-        input=script,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout
+    options = ("--shell=bash", "--exclude=SC2016,SC2086", "-")
+    assert complaints("shellcheck", *options, text=script) == ""
 
 
 def test_the_papers_configs_fit(tree):
@@ -165,18 +169,11 @@ def test_the_papers_configs_fit(tree):
     check_gpu_configs_fit([gpu["resources"]] * gpu["max_workers"])
 
 
-def test_local_script_is_sound_shell():
-    done = subprocess.run(
-        [tool("shellcheck"), str(CLUSTER / "local.sh")], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout
-
-
-def test_dockerfile_is_sound():
-    done = subprocess.run(
-        [tool("hadolint"), str(CLUSTER / "Dockerfile")], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout
+@pytest.mark.parametrize(
+    ("linter", "file"), [("shellcheck", "local.sh"), ("hadolint", "Dockerfile")]
+)
+def test_scripts_are_sound(linter, file):
+    assert complaints(linter, CLUSTER / file) == ""
 
 
 def test_dockerfile_copies_what_is_there_and_what_is_let_in():
@@ -233,10 +230,3 @@ def python_of_pins() -> str:
     needed = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
     assert needed == f">={version[1]}"
     return version[1]
-
-
-def tool(name: str) -> str:
-    """A program of the development environment."""
-    found = Path(sys.executable).parent / name
-    assert found.exists(), f"{name} is missing: make install"
-    return str(found)

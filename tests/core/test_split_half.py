@@ -34,7 +34,7 @@ def test_counts_the_tests_of_each_split():
     assert (result.n_prompts, result.seeds_per_half, result.splits) == (40, 4, 50)
 
 
-def test_a_model_is_rarely_told_from_itself():
+def test_a_model_rarely_differs_from_itself():
     result = split_half(pair_scores(embeddings(100, 20)), seed=0)
     assert result.low < 0.05 + 0.03
     assert result.rate < 0.12

@@ -1,7 +1,5 @@
 """Steps in this process: the same files as on Ray, and nothing of Ray."""
 
-import subprocess
-import sys
 from functools import partial
 
 import pyarrow as pa
@@ -105,14 +103,3 @@ def test_nothing_to_do_loads_nothing(tmp_path):
     work_through(Folder(str(tmp_path)), [([], chain(str(tmp_path), loaded))], HERE)
     assert loaded == []
     assert list(tmp_path.iterdir()) == []
-
-
-def test_ray_is_not_loaded():
-    script = (
-        "import sys, raypipe.engine.local, raypipe.engine.work, raypipe.training.run; "
-        "print({'ray'} & {*sys.modules})"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    )
-    assert done.stdout == "set()\n"

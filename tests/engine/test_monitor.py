@@ -22,7 +22,7 @@ def test_a_batch_that_was_made_twice_counts_once():
     assert (state["done"], state["quarantined"], state["retried_batches"]) == (7, 2, 1)
 
 
-def test_the_first_mistake_is_the_one_that_is_told():
+def test_the_first_mistake_is_the_one_that_is_reported():
     heard = Monitor()
     assert heard.mistake() is None
     heard.refuse("one")

@@ -26,7 +26,7 @@ def left(run: RunDirectory, *files: str) -> dict[str, list[str]]:
     return {batch["batch_id"][0].as_py(): batch["letter"].to_pylist() for batch in batches}
 
 
-def test_a_batch_is_left_while_it_lacks_a_file(letters):
+def test_a_batch_is_left_while_a_file_of_it_is_missing(letters):
     files = ("first/{batch_id}.parquet", "second/a.{batch_id}.parquet")
     assert list(left(letters, *files)) == ["0", "1", "2", "3"]
     done = pa.table({"x": [1]})

@@ -1,6 +1,5 @@
 """Photos of every kind open to the same upright pixels; broken ones say so."""
 
-import io
 import struct
 import zlib
 
@@ -9,19 +8,14 @@ import pytest
 from PIL import Image
 
 from raypipe.inputs.codec import open_photo
+from tests.support.pictures import encoded, noise
 
 GREY = np.linspace(0, 255, 12 * 16).astype(np.uint8).reshape(12, 16)
 
 
 @pytest.fixture(scope="module")
 def pixels():
-    return np.random.default_rng(0).integers(0, 256, (12, 16, 3), dtype=np.uint8)
-
-
-def encoded(image: Image.Image, kind: str = "PNG", **options) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
+    return noise(0, 12, 16)
 
 
 def opened(data: bytes) -> np.ndarray:
@@ -33,8 +27,8 @@ def opened(data: bytes) -> np.ndarray:
 
 
 def test_plain_pictures_keep_their_pixels(pixels):
-    assert np.array_equal(opened(encoded(Image.fromarray(pixels))), pixels)
-    assert np.array_equal(opened(encoded(Image.fromarray(pixels), "WEBP", lossless=True)), pixels)
+    assert np.array_equal(opened(encoded(pixels)), pixels)
+    assert np.array_equal(opened(encoded(pixels, "WEBP", lossless=True)), pixels)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +48,7 @@ def test_a_turned_camera_gives_upright_pixels(pixels, orientation, stored):
     """`stored` is how a camera held that way would have written the upright picture."""
     exif = Image.Exif()
     exif[0x0112] = orientation
-    data = encoded(Image.fromarray(np.ascontiguousarray(stored(pixels))), exif=exif)
+    data = encoded(np.ascontiguousarray(stored(pixels)), exif=exif)
     assert np.array_equal(opened(data), pixels)
 
 
@@ -66,7 +60,7 @@ def test_grey_becomes_three_equal_channels():
 
 def test_sixteen_bits_keep_their_upper_byte():
     deep_HW = (GREY.astype(np.uint16) << 8) + 37
-    assert np.array_equal(opened(encoded(Image.fromarray(deep_HW)))[..., 1], GREY)
+    assert np.array_equal(opened(encoded(deep_HW))[..., 1], GREY)
 
 
 def test_sixteen_bits_of_colour_keep_their_upper_byte(pixels):
@@ -110,8 +104,7 @@ def test_cmyk_has_the_colours_of_its_rgb():
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
 def test_a_file_that_is_cut_off_is_unreadable(kind):
-    noise = np.random.default_rng(1).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    data = encoded(Image.fromarray(noise), kind)
+    data = encoded(noise(1, 64, 64), kind)
     for share in (0.02, 0.5, 0.9):
         photo = open_photo(data[: int(share * len(data))])
         assert (photo.pixels_HWC, photo.reason) == (None, "unreadable")
@@ -121,4 +114,4 @@ def test_what_is_no_picture_says_so():
     assert open_photo(None).reason == "missing"
     assert open_photo(b"").reason == "unreadable"
     assert open_photo(b"no picture").reason == "unreadable"
-    assert open_photo(encoded(Image.fromarray(GREY), "GIF")).reason == "unreadable"
+    assert open_photo(encoded(GREY, "GIF")).reason == "unreadable"

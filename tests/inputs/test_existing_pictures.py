@@ -10,6 +10,7 @@ from raypipe.config.inputs import Images
 from raypipe.errors import UserError
 from raypipe.inputs.pictures import check_seeds, list_pictures, match_prompts, seeds_by_model
 from raypipe.storage.files import open_uri
+from tests.support.mistakes import mistake
 
 MODELS = {"one": {"a cat": [0, 12], "a dog": [3]}, "two": {"a cat": [0]}}
 FOUND = [("one", "a cat", 0), ("one", "a cat", 12), ("one", "a dog", 3), ("two", "a cat", 0)]
@@ -17,12 +18,6 @@ FOUND = [("one", "a cat", 0), ("one", "a cat", 12), ("one", "a dog", 3), ("two",
 
 def keys(pictures):
     return [(picture.model, picture.prompt, picture.seed) for picture in pictures]
-
-
-def mistake(images) -> str:
-    with pytest.raises(UserError) as caught:
-        list_pictures(images)
-    return str(caught.value)
 
 
 def test_a_folder_is_listed_in_one_order_with_sizes(tree):
@@ -76,14 +71,14 @@ def test_a_picture_in_the_wrong_place_is_named(tree, stray):
     (root / stray).parent.mkdir(exist_ok=True)
     (root / stray).write_bytes(b"x")
     told = f"an image must lie at <root>/<model>/<prompt>/<seed>.png, got {stray}"
-    assert mistake(Images(folder=str(root))) == told
+    assert mistake(list_pictures, Images(folder=str(root))) == told
 
 
 @pytest.mark.parametrize("twin", ["0.jpg", "00.png"])
 def test_two_pictures_of_one_sample_are_refused(tree, twin):
     folder = tree(MODELS) / "one" / "a cat"
     (folder / twin).write_bytes(b"x")
-    told = mistake(Images(folder=str(folder.parents[1])))
+    told = mistake(list_pictures, Images(folder=str(folder.parents[1])))
     assert told.startswith("one image per model, prompt and seed, got two: ")
     assert f"{folder}/0.png" in told
     assert f"{folder}/{twin}" in told
@@ -91,13 +86,13 @@ def test_two_pictures_of_one_sample_are_refused(tree, twin):
 
 def test_a_folder_without_pictures_is_refused(tmp_path):
     told = "no images found (a folder must be <root>/<model>/<prompt>/<seed>.png): "
-    assert mistake(Images(folder=str(tmp_path))) == f"{told}{tmp_path}"
+    assert mistake(list_pictures, Images(folder=str(tmp_path))) == f"{told}{tmp_path}"
     (tmp_path / "one" / "a cat").mkdir(parents=True)
-    assert mistake(Images(folder=str(tmp_path))) == f"{told}{tmp_path}"
+    assert mistake(list_pictures, Images(folder=str(tmp_path))) == f"{told}{tmp_path}"
     absent = str(tmp_path / "absent")
-    assert mistake(Images(folder=absent)) == f"image folder not found: {absent}"
+    assert mistake(list_pictures, Images(folder=absent)) == f"image folder not found: {absent}"
     (tmp_path / "file").write_text("x")
-    assert "cannot be read" in mistake(Images(folder=str(tmp_path / "file")))
+    assert "cannot be read" in mistake(list_pictures, Images(folder=str(tmp_path / "file")))
 
 
 GOOD = {"model": ["one"], "prompt": ["a cat"], "seed": [7], "image": [b"png"]}
@@ -132,38 +127,20 @@ def test_parquet_of_another_shape_is_refused(tmp_path, change, told):
     columns = {name: values for name, values in {**GOOD, **change}.items() if values is not None}
     path = tmp_path / "x.parquet"
     pq.write_table(pa.table(columns), path)
-    assert told in mistake(Images(parquet=str(path)))
+    assert told in mistake(list_pictures, Images(parquet=str(path)))
 
 
 def test_what_is_no_parquet_is_refused(tmp_path):
     (tmp_path / "x.parquet").write_text("nothing of the kind")
     for name in ("x.parquet", "absent.parquet"):
-        assert "Parquet images cannot be read" in mistake(Images(parquet=str(tmp_path / name)))
+        assert "Parquet images cannot be read" in mistake(
+            list_pictures, Images(parquet=str(tmp_path / name))
+        )
     (tmp_path / "empty").mkdir()
-    assert mistake(Images(parquet=str(tmp_path / "empty")))
+    assert mistake(list_pictures, Images(parquet=str(tmp_path / "empty")))
 
 
-def test_a_hugging_face_data_set_is_listed(tree, tmp_path, monkeypatch):
-    datasets = pytest.importorskip("datasets")
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    picture = str(tree({"one": {"a cat": [0]}}) / "one" / "a cat" / "0.png")
-    rows = {"model": ["one"] * 2, "prompt": ["a cat"] * 2, "seed": [0, 5], "image": [picture] * 2}
-    features = datasets.Features(
-        model=datasets.Value("string"),
-        prompt=datasets.Value("string"),
-        seed=datasets.Value("int64"),
-        image=datasets.Image(),
-    )
-    (tmp_path / "data").mkdir()
-    datasets.Dataset.from_dict(rows, features).to_parquet(tmp_path / "data" / "train.parquet")
-    pictures = list_pictures(Images(huggingface=str(tmp_path / "data")))
-    assert keys(pictures) == [("one", "a cat", 0), ("one", "a cat", 5)]
-    assert [picture.source for picture in pictures] == ["0", "1"]
-    told = mistake(Images(huggingface=str(tmp_path / "absent")))
-    assert told.startswith("data set cannot be read: ")
-
-
-def test_differing_seeds_are_told_by_model():
+def test_differing_seeds_are_named_by_model():
     seeds = {"one": {1, 2, 3}, "two": {1, 2, 3}}
     assert check_seeds(seeds) == [1, 2, 3]
     with pytest.raises(UserError) as caught:

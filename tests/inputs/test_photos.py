@@ -4,27 +4,18 @@ import io
 import json
 import tarfile
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
 
 from raypipe.config.inputs import Photos
-from raypipe.errors import UserError
 from raypipe.inputs.photos import PhotoReader, list_photos
 from raypipe.inputs.shards import split_name
 from raypipe.storage import schema
+from tests.support.mistakes import mistake
+from tests.support.pictures import encoded, noise
 
-
-def picture(seed: int) -> bytes:
-    pixels = np.random.default_rng(seed).integers(0, 255, (9, 12, 3), dtype=np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-PICTURES = [picture(seed) for seed in range(5)]
+PICTURES = [encoded(noise(seed)) for seed in range(5)]
 CAPTIONS = ["one", "two", "three é", None, "five"]
 
 
@@ -135,30 +126,24 @@ def test_stems_are_those_of_webdataset(name, stem, ending):
     assert split_name(name) == (stem, ending)
 
 
-def mistake(photos) -> str:
-    with pytest.raises(UserError) as caught:
-        list_photos(photos, 4)
-    return str(caught.value)
-
-
 def test_sources_without_photos_or_captions_are_refused(tmp_path):
     (tmp_path / "empty").mkdir()
     empty = str(tmp_path / "empty")
-    assert mistake(Photos(folder=empty)) == f"no photos found: {empty}"
-    assert mistake(Photos(shards=empty)) == f"no photos found: {empty}"
-    assert "photo folder not found" in mistake(Photos(folder=f"{empty}/x"))
-    assert "shard not found" in mistake(Photos(shards=f"{empty}/x.tar"))
+    assert mistake(list_photos, Photos(folder=empty), 4) == f"no photos found: {empty}"
+    assert mistake(list_photos, Photos(shards=empty), 4) == f"no photos found: {empty}"
+    assert "photo folder not found" in mistake(list_photos, Photos(folder=f"{empty}/x"), 4)
+    assert "shard not found" in mistake(list_photos, Photos(shards=f"{empty}/x.tar"), 4)
     (tmp_path / "empty" / "a.png").write_bytes(PICTURES[0])
-    told = mistake(Photos(folder=empty))
+    told = mistake(list_photos, Photos(folder=empty), 4)
     assert told.startswith("none of the 1 photos has a caption (photos.captions = caption, text); ")
     (tmp_path / "empty" / "metadata.jsonl").write_text('{"text": "x"}\n')
-    assert "must be an object with a file_name" in mistake(Photos(folder=empty))
+    assert "must be an object with a file_name" in mistake(list_photos, Photos(folder=empty), 4)
 
 
 def test_what_is_no_shard_is_refused(tmp_path):
     shard = tmp_path / "x.tar"
     shard.write_bytes(b"nothing of the kind" * 100)
-    assert f"shard cannot be read: {shard}" in mistake(Photos(shards=str(shard)))
+    assert f"shard cannot be read: {shard}" in mistake(list_photos, Photos(shards=str(shard)), 4)
 
 
 @pytest.mark.parametrize(
@@ -172,6 +157,8 @@ def test_what_is_no_shard_is_refused(tmp_path):
 )
 def test_parquet_of_another_shape_is_refused(tmp_path, columns, told):
     pq.write_table(pa.table(columns), tmp_path / "x.parquet")
-    assert told in mistake(Photos(parquet=str(tmp_path / "x.parquet")))
+    assert told in mistake(list_photos, Photos(parquet=str(tmp_path / "x.parquet")), 4)
     (tmp_path / "x.parquet").write_text("no table")
-    assert "Parquet photos cannot be read" in mistake(Photos(parquet=str(tmp_path / "x.parquet")))
+    assert "Parquet photos cannot be read" in mistake(
+        list_photos, Photos(parquet=str(tmp_path / "x.parquet")), 4
+    )

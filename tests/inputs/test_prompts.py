@@ -138,20 +138,16 @@ def test_a_file_without_prompts_is_refused(file, name, content):
         ("p.parquet", parquet([1, 2]), "a prompt must be text, got 1"),
     ],
 )
-def test_a_broken_file_is_told_what_is_wrong(file, name, content, told):
+def test_what_is_wrong_with_a_file_is_named(file, name, content, told):
     with pytest.raises(UserError, match=told):
         read_prompts(file(name, content), "prompt")
 
 
-@pytest.mark.parametrize("name", ["absent.txt", "absent.csv", "absent.parquet"])
-def test_a_missing_file_is_named(tmp_path, name):
-    with pytest.raises(UserError, match=rf"prompt file (not found|cannot be read): .*{name}"):
+@pytest.mark.parametrize("name", ["absent.txt", "absent.csv", "absent.parquet", "."])
+def test_a_missing_file_or_a_directory_is_named(tmp_path, name):
+    with pytest.raises(UserError, match=r"prompt file (not found|cannot be read): ") as caught:
         read_prompts(str(tmp_path / name), "prompt")
-
-
-def test_a_directory_is_no_prompt_file(tmp_path):
-    with pytest.raises(UserError, match="prompt file cannot be read"):
-        read_prompts(str(tmp_path), "prompt")
+    assert str(tmp_path / name) in str(caught.value)
 
 
 def test_seeds_are_a_count_a_list_or_a_file(file):
@@ -188,7 +184,7 @@ def test_seeds_that_cannot_be_used_are_refused(source, told):
         (b"\xff\n", "seed file must be UTF-8 text"),
     ],
 )
-def test_a_broken_seed_file_is_told_what_is_wrong(file, content, told):
+def test_what_is_wrong_with_a_seed_file_is_named(file, content, told):
     with pytest.raises(UserError, match=told):
         read_seeds(file("seeds.txt", content))
 

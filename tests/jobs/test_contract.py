@@ -55,7 +55,6 @@ def finish(name, output):
 
 def test_there_are_recipes():
     assert len(RECIPES) == len(JOBS) - 1, "all but train_miniature"
-    assert {path.stem for path in (ROOT / "jobs").glob("*.py")} == set(JOBS)
 
 
 @pytest.mark.parametrize("name", RECIPES)

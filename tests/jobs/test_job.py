@@ -13,7 +13,8 @@ from raypipe.storage.provenance import provenance
 from raypipe.studies.consistency.run import Run
 from raypipe.studies.consistency.settings import Consistency
 from tests.support import ROOT
-from tests.support.jobs import Done, run_here
+from tests.support.jobs import Done, run_here, save
+from tests.support.mistakes import refusal
 
 
 def job(*arguments) -> Done:
@@ -33,9 +34,7 @@ def write(tmp_path):
             "output": str(tmp_path / "run"),
             **changes,
         }
-        path = tmp_path / "config.yaml"
-        path.write_text(yaml.safe_dump(tree))
-        return path
+        return save(tree, tmp_path / "config.yaml")
 
     return write
 
@@ -49,23 +48,6 @@ def finished(write, tmp_path):
     directory.begin(config, encoders={})
     directory.finish({"config_hash": config_hash(config)})
     return path
-
-
-def test_a_finished_run_returns_at_once_with_its_directory(finished, tmp_path):
-    done = job(finished)
-    assert done.returncode == 0
-    assert done.stdout == f"{tmp_path}/run\n"
-    assert done.stderr == f"already complete: {tmp_path}/run\n"
-
-
-def mistake(done) -> str:
-    """The one line that a user's mistake gets."""
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert done.stderr.startswith("error: ")
-    assert done.stderr.count("\n") == 1
-    assert done.stderr.endswith("\n")
-    return done.stderr.removeprefix("error: ").strip()
 
 
 @pytest.mark.parametrize(
@@ -83,19 +65,14 @@ def mistake(done) -> str:
     ],
 )
 def test_a_mistake_gets_one_line_and_status_2(write, tmp_path, arguments, told):
-    assert told in mistake(job(write(), *arguments))
+    assert told in refusal(job(write(), *arguments))
     assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
 
 
 def test_a_file_that_is_no_config_gets_one_line(tmp_path):
-    assert "config file not found: absent.yaml" in mistake(job("absent.yaml"))
+    assert "config file not found: absent.yaml" in refusal(job("absent.yaml"))
     (tmp_path / "x.yaml").write_text("a: [\n\n- b: {")
-    assert "config file is not valid YAML: " in mistake(job(tmp_path / "x.yaml"))
-
-
-def test_an_unwritable_output_is_found_before_any_work(write):
-    told = mistake(job(write(), "--output", "/proc/raypipe"))
-    assert told.startswith("output cannot be written: /proc/raypipe: ")
+    assert "config file is not valid YAML: " in refusal(job(tmp_path / "x.yaml"))
 
 
 def test_a_dry_run_tells_the_plan_and_leaves_no_trace(write, tmp_path, hostile):

@@ -15,7 +15,7 @@ HAS_PYIQA = importlib.util.find_spec("pyiqa") is not None
 
 
 @pytest.mark.skipif(HAS_PYIQA, reason="pyiqa is installed")
-def test_without_pyiqa_the_install_command_is_told():
+def test_without_pyiqa_the_install_command_is_named():
     with pytest.raises(UserError, match=r"pip install pyiqa"):
         FaceQuality(Settings(), "cpu")
 

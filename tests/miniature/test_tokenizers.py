@@ -36,8 +36,3 @@ def test_known_words_are_one_token():
         ids = tokenizer("a portrait of a smiling woman with blonde hair").input_ids
         assert tokenizer.unk_token_id not in ids[:-1]
         assert len(ids) <= 9 + 2
-
-
-def test_an_unknown_model_is_named():
-    with pytest.raises(UserError, match=r"miniature models are sdxl, pixart, .*; got 'sd'"):
-        miniature_path("sd")

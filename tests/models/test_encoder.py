@@ -15,7 +15,6 @@ from raypipe.config.networks import Encoder
 from raypipe.errors import UserError
 from raypipe.models.encoder import LoadedEncoder, needs_quick_gelu
 from raypipe.weights.identity import check_exists
-from tests.support import tiny
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +24,8 @@ def picture():
 
 
 @pytest.fixture(scope="module")
-def clip_directory(tmp_path_factory):
-    return tiny.encoder(tmp_path_factory.mktemp("clip"))
+def clip_directory(tiny_models):
+    return tiny_models.encoder
 
 
 def test_open_clip_is_used_as_its_own_loader_would(clip_directory, picture):
@@ -93,25 +92,6 @@ def test_timm_models_embed_and_read_no_text(timm_directory, picture):
         expected = torch.nn.functional.normalize(model(pixels[None]), dim=1)[0].numpy()
     assert np.allclose(encoder.images([pixels])[0], expected, atol=1e-6)
     assert encoder.text("a ball") is None
-
-
-@pytest.mark.parametrize(
-    ("config", "told"),
-    [
-        (Encoder(id="ViT-B-23"), "no model ViT-B-23; did you mean ViT-B-32"),
-        (
-            Encoder(id="ViT-B-32", pretrained="opanai"),
-            "no weights opanai of ViT-B-32; it has openai",
-        ),
-        (
-            Encoder(library="timm", id="vit_small_patch14_dino2"),
-            "did you mean vit_small_patch14_dino",
-        ),
-    ],
-)
-def test_an_encoder_that_does_not_exist_is_named(config, told):
-    with pytest.raises(UserError, match=told):
-        check_exists(config)
 
 
 def test_the_papers_encoder_exists():

@@ -24,14 +24,16 @@ PROMPTS = ["a red ball", "a blue box", "a red ball", "a green cone", "a red ball
 SEEDS = [3, 1, 4, 15, 9]
 
 
-def made_alone(model) -> np.ndarray:
+@pytest.fixture(scope="module")
+def alone(model) -> np.ndarray:
+    """The pictures, made one by one."""
     one = Generator(model, SAMPLER, "cpu")
     pairs = zip(PROMPTS, SEEDS, strict=True)
     return np.concatenate([one([prompt], [seed]).images_BHWC for prompt, seed in pairs])
 
 
-def with_room_for(generator, most: int) -> list[int]:
-    """Let the VAE hold `most` pictures at once; returns the sizes that it was asked for."""
+def with_room_for(network: torch.nn.Module, most: int) -> list[int]:
+    """Let a network hold `most` pictures at once; returns the sizes that it was asked for."""
     asked = []
 
     def refuse(module, inputs):
@@ -39,64 +41,70 @@ def with_room_for(generator, most: int) -> list[int]:
         if asked[-1] > most:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
-    generator._pipe.vae.decoder.register_forward_pre_hook(refuse)
+    network.register_forward_pre_hook(refuse)
     return asked
 
 
-@pytest.fixture(params=["sdxl", "pixart"])
+@pytest.fixture(scope="module", params=["sdxl", "pixart"])
 def model(request, tiny_models):
     return Model(name="m", id=str(getattr(tiny_models, request.param)))
 
 
-def test_a_batch_that_does_not_fit_is_made_in_halves_with_the_same_seeds(model):
+@pytest.fixture
+def pixart(tiny_models):
+    """Where the family does not matter."""
+    return Model(name="m", id=str(tiny_models.pixart))
+
+
+def test_a_batch_that_does_not_fit_is_made_in_halves_with_the_same_seeds(model, alone):
     generator = Generator(model, SAMPLER, "cpu")
-    asked = with_room_for(generator, 2)
+    asked = with_room_for(generator._pipe.vae.decoder, 2)
     made = generator(PROMPTS, SEEDS).images_BHWC
     assert asked == [5, 2, 2, 1]
-    assert np.abs(made - made_alone(model)).max() < 1e-4
+    assert np.abs(made - alone).max() < 1e-4
 
 
-def test_the_size_that_fits_is_remembered(model):
-    generator = Generator(model, SAMPLER, "cpu")
-    asked = with_room_for(generator, 2)
+def test_the_size_that_fits_is_remembered(pixart):
+    generator = Generator(pixart, SAMPLER, "cpu")
+    asked = with_room_for(generator._pipe.vae.decoder, 2)
     generator(PROMPTS[:4], SEEDS[:4])
     generator(PROMPTS[:4], SEEDS[:4])
     assert asked == [4, 2, 2, 2, 2]
 
 
-def test_text_that_is_encoded_apart_is_halved_too(model):
+def test_text_that_is_encoded_apart_is_halved_too(model, alone):
     encoder = TextEncoder(model, SAMPLER, "cpu")
     generator = Generator(model, SAMPLER, "cpu", encodes_text=False)
-    with_room_for(generator, 2)
+    with_room_for(generator._pipe.vae.decoder, 2)
     made = generator(PROMPTS, SEEDS, texts=[encoder.encode(p) for p in PROMPTS]).images_BHWC
-    assert np.abs(made - made_alone(model)).max() < 1e-4
+    assert np.abs(made - alone).max() < 1e-4
 
 
-def test_one_picture_that_does_not_fit_is_the_users_to_solve(model):
-    generator = Generator(model, SAMPLER, "cpu")
-    with_room_for(generator, 0)
+def test_one_picture_that_does_not_fit_is_the_users_to_solve(pixart):
+    generator = Generator(pixart, SAMPLER, "cpu")
+    with_room_for(generator._pipe.vae.decoder, 0)
     told = "model m at 32×32 in float32 does not fit cpu: try memory.vae_tiling=true"
     with pytest.raises(UserError, match=told):
         generator(PROMPTS, SEEDS)
 
 
-def test_a_batch_can_be_set_smaller_than_planned(model):
-    generator = Generator(model.model_copy(update={"memory": Memory(batch=3)}), SAMPLER, "cpu")
-    asked = with_room_for(generator, 5)
+def test_a_batch_can_be_set_smaller_than_planned(pixart):
+    generator = Generator(pixart.model_copy(update={"memory": Memory(batch=3)}), SAMPLER, "cpu")
+    asked = with_room_for(generator._pipe.vae.decoder, 5)
     generator(PROMPTS, SEEDS)
     assert asked == [3, 2]
 
 
-def test_auto_finds_the_size_with_a_single_step(model):
+def test_auto_finds_the_size_with_a_single_step(model, alone):
     generator = Generator(model.model_copy(update={"memory": Memory(batch="auto")}), SAMPLER, "cpu")
     steps = []
     denoiser = getattr(generator._pipe, "unet", None) or generator._pipe.transformer
     denoiser.register_forward_pre_hook(lambda *_: steps.append(1))
-    asked = with_room_for(generator, 2)
+    asked = with_room_for(generator._pipe.vae.decoder, 2)
     made = generator(PROMPTS, SEEDS).images_BHWC
     assert asked == [5, 2, 2, 1, 2, 2, 1]
     assert len(steps) == 4 * 1 + 3 * SAMPLER.steps
-    assert np.abs(made - made_alone(model)).max() < 1e-4
+    assert np.abs(made - alone).max() < 1e-4
     generator(PROMPTS, SEEDS)
     assert asked[7:] == [2, 2, 1]
 
@@ -105,18 +113,10 @@ def test_pictures_are_embedded_in_halves(tiny_models):
     encoder = LoadedEncoder(Encoder(id=str(tiny_models.encoder)), "cpu")
     noise = np.random.default_rng(0).integers(0, 255, (5, 32, 32, 3), dtype=np.uint8)
     pixels = [encoder.preprocess(Image.fromarray(one)) for one in noise]
-    whole, asked = encoder.images(pixels), []
-
-    def refuse(module, inputs):
-        asked.append(len(inputs[0]))
-        if asked[-1] > most:
-            raise torch.OutOfMemoryError("CUDA out of memory.")
-
-    encoder._model.visual.register_forward_pre_hook(refuse)
-    most = 2
+    whole, asked = encoder.images(pixels), with_room_for(encoder._model.visual, 2)
     assert np.abs(encoder.images(pixels) - whole).max() < 1e-6
     assert asked == [5, 2, 2, 1]
-    most = 0
+    with_room_for(encoder._model.visual, 0)
     with pytest.raises(UserError, match=r"encoder .* does not fit cpu: give its pool"):
         encoder.images(pixels)
 

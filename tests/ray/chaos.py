@@ -78,7 +78,7 @@ class Playground:
     def kill_actor(self) -> str:
         """SIGKILL one process that holds a stage."""
         nodes = [self.cluster.head_node, *self.cluster.worker_nodes]
-        actors = [p for node in nodes for p in _processes(node) if _is_stage(p)]
+        actors = [p for node in nodes for p in _processes(node) if is_called(p, "ray::MapWorker")]
         if not actors:
             return "no actor to kill"
         victim = self.random.choice(actors)
@@ -186,8 +186,8 @@ def chaos(
                 playground.wait_for(playground.batches() + STEP)
                 at = playground.batches()
                 assert playground.driver.poll() is None, f"ended before fault {number}"
-                told = FAULTS[kind](playground)
-                print(f"{number:>3} at {at:>4} batches: {told}", flush=True)
+                done = FAULTS[kind](playground)
+                print(f"{number:>3} at {at:>4} batches: {done}", flush=True)
                 assert playground.driver.poll() in (None, 0), playground.tail()
             assert playground.driver.wait(timeout=2 * PATIENCE_S) == 0, playground.tail()
             if undisturbed is None:
@@ -236,9 +236,10 @@ def _processes(node) -> list[psutil.Process]:
     return found
 
 
-def _is_stage(process: psutil.Process) -> bool:
+def is_called(process: psutil.Process, name: str) -> bool:
+    """Whether a process that may have ended by now has this in its command line."""
     try:
-        return "ray::MapWorker" in " ".join(process.cmdline())
+        return name in " ".join(process.cmdline())
     except psutil.NoSuchProcess:
         return False
 

@@ -1,4 +1,4 @@
-"""jobs/evaluate.py on a real Ray."""
+"""jobs/evaluate.py on a real Ray; studies/evaluate/test_job.py has a whole run without one."""
 
 import json
 
@@ -8,7 +8,7 @@ import pytest
 from raypipe.studies.evaluate.settings import Evaluate
 from tests.support import evaluate_runs, jobs, pair_runs
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.long]
 
 
 def run(tree, folder, *arguments):
@@ -42,4 +42,3 @@ def test_a_run_says_what_a_local_one_would(ray_address, tmp_path):
     assert json.loads((tmp_path / "run" / "results.json").read_text()) == results
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
     assert manifest["counts"] == {"requested": 30, "made": 30, "quarantined": 0}
-    assert "already complete" in run(tree, tmp_path)[1]

@@ -15,17 +15,18 @@ import pytest
 import yaml
 
 from tests.ray import chaos
-from tests.support import ROOT, stand_in
+from tests.support import ROOT, free_port, stand_in
 from tests.support.stand_in_runs import assert_same, config, finish, start, tables
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 
 @pytest.mark.parametrize(
-    "faults", [["node"], pytest.param(["actor", "slow", "node", "head"], marks=pytest.mark.long)]
+    "faults",
+    [["node"], pytest.param(["actor", "slow", "node", "driver", "head"], marks=pytest.mark.long)],
 )
 def test_what_is_lost_in_the_middle_is_made_again(undisturbed_stand_in, faults):
-    """`make chaos` draws many more; lost drivers are in test_consistency.py."""
+    """`make chaos` draws many more; without Ray a driver is lost in storage/test_runs.py."""
     chaos.chaos(1, 0, faults, undisturbed_stand_in)
 
 
@@ -54,7 +55,7 @@ def test_more_pictures_than_the_object_store_holds(tmp_path, monkeypatch):
 @pytest.mark.long  # engine/test_cluster.py has the limits of an autoscaler without one
 def test_nodes_come_when_there_is_work_and_go_when_there_is_none(undisturbed_stand_in, tmp_path):
     """On Ray's fake node provider, which starts real node processes; from none to two and back."""
-    port = _free_port()
+    port = free_port()
     short = tempfile.mkdtemp(prefix="ray")  # its sockets' paths must be short
     autoscaler = tmp_path / "autoscaler.yaml"
     autoscaler.write_text(yaml.safe_dump(_fake_cluster(port)))
@@ -134,12 +135,6 @@ def _name(process: psutil.Process) -> str:
         return process.name() if process.status() != psutil.STATUS_ZOMBIE else ""
     except psutil.NoSuchProcess:
         return ""
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 def _listens(port: int) -> bool:

@@ -1,5 +1,6 @@
 """A run's metrics where Prometheus reads them: on the metrics port of the driver's node."""
 
+import os
 import subprocess
 import sys
 
@@ -34,7 +35,10 @@ print(*shown, sep="\\n")
 
 def test_metrics_are_on_rays_port(tmp_path):
     command = [sys.executable, "-c", DRIVER, str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=180)
+    often = {**os.environ, "RAY_metrics_report_interval_ms": "500"}
+    done = subprocess.run(
+        command, env=often, capture_output=True, text=True, check=True, timeout=180
+    )
     values = {}
     for line in done.stdout.splitlines():
         name, _, rest = line.partition("{")

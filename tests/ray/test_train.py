@@ -13,12 +13,13 @@ import torch
 from raypipe.storage.files import Folder
 from raypipe.training import state
 from raypipe.training.loop import Trainer
+from tests.ray.chaos import is_called
 from tests.support import ROOT
 from tests.support.train_toy import Toy, plan
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
-STEPS = 400
+STEPS = 60
 DRIVER = """
 import sys
 from raypipe.config.sections import Actors
@@ -48,7 +49,7 @@ def test_a_lost_worker_changes_nothing(ray_address, tmp_path):
     while len(state.steps(run)) < 2:
         assert driver.poll() is None, driver.communicate()
         time.sleep(0.1)
-    workers = [process for process in psutil.process_iter() if is_worker(process)]
+    workers = [process for process in psutil.process_iter() if is_called(process, "RayTrainWorker")]
     assert len(workers) == 2
     workers[0].send_signal(signal.SIGKILL)
     _, err = driver.communicate(timeout=300)
@@ -59,10 +60,3 @@ def test_a_lost_worker_changes_nothing(ray_address, tmp_path):
         assert torch.allclose(ours[name], tensor, rtol=0, atol=1e-4), name
     assert not (tmp_path / "run" / "ray").exists()
     assert run.read("finished.txt") == str(STEPS).encode()
-
-
-def is_worker(process: psutil.Process) -> bool:
-    try:
-        return "RayTrainWorker" in " ".join(process.cmdline())
-    except psutil.NoSuchProcess:
-        return False

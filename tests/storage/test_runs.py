@@ -23,9 +23,7 @@ def test_a_run_in_a_bucket_over_a_bad_line_is_the_run_on_a_disk(
         s3.client(port).create_bucket(Bucket="bucket")
         proxy = s3.Proxy(port)
         proxy.every = 25
-        for name, value in s3.CREDENTIALS.items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{proxy.port}")
+        s3.use(monkeypatch, proxy.port)
         Folder("s3://bucket").write("prompts.txt", "\n".join(PROMPTS).encode())
         tree = config("s3://bucket/run", prompts="s3://bucket/prompts.txt")
         process = start(tree, tmp_path, *LOCAL)
@@ -45,34 +43,17 @@ def test_a_run_in_a_bucket_over_a_bad_line_is_the_run_on_a_disk(
         assert "already complete: s3://bucket/run" in err
 
 
-def test_a_bucket_that_is_not_there_is_one_line(tmp_path, monkeypatch):
-    with s3.server() as port:
-        for name, value in s3.CREDENTIALS.items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
-        _, err = finish(start(config("s3://none/run"), tmp_path, *LOCAL), status=2)
-    assert err.splitlines()[-1] == "error: there is no such bucket: s3://none/run"
-    assert "Traceback" not in err
-
-
-def test_a_full_disk_stops_the_run_which_goes_on_when_there_is_room(undisturbed_stand_in, tmp_path):
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("a small file system cannot be mounted without the right to (root)")
-    try:
-        tree = config(disk / "run")
-        _, err = finish(start(tree, tmp_path, *LOCAL), status=2)
-        assert err.splitlines()[-1] == (
-            f"error: the disk of {disk / 'run'} is full: free some space, and the same command "
-            "goes on"
-        )
-        made = {p: p.stat().st_mtime_ns for p in (disk / "run" / "images").glob("*.parquet")}
-        assert made
-        subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
-        finish(start(tree, tmp_path, *LOCAL))
-        assert all(path.stat().st_mtime_ns == then for path, then in made.items())
-        assert_same(disk / "run", undisturbed_stand_in)
-    finally:
-        subprocess.run(["umount", "-l", str(disk)], check=True)
+def test_a_full_disk_stops_the_run_which_goes_on_when_there_is_room(
+    undisturbed_stand_in, small_disk, tmp_path
+):
+    run = small_disk / "run"
+    _, err = finish(start(config(run), tmp_path, *LOCAL), status=2)
+    assert err.splitlines()[-1] == (
+        f"error: the disk of {run} is full: free some space, and the same command goes on"
+    )
+    made = {p: p.stat().st_mtime_ns for p in (run / "images").glob("*.parquet")}
+    assert made
+    subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
+    finish(start(config(run), tmp_path, *LOCAL))
+    assert all(path.stat().st_mtime_ns == then for path, then in made.items())
+    assert_same(run, undisturbed_stand_in)

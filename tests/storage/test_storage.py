@@ -1,21 +1,16 @@
 """Object stores: a real S3 server, broken connections, refused access; and a disk that is full."""
 
-import io
 import os
 import subprocess
 import sys
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from PIL import Image
 
 from raypipe.config.inputs import Images
-from raypipe.errors import UserError
 from raypipe.inputs.pictures import list_pictures
 from raypipe.inputs.prompts import read_prompts
-from raypipe.storage import files, schema
+from raypipe.storage import files
 from raypipe.storage.directory import config_hash
 from raypipe.storage.files import Folder, open_uri, read_text
 from raypipe.studies.consistency.plan import batches, make_plan
@@ -23,6 +18,8 @@ from raypipe.studies.consistency.read import ReadImages
 from raypipe.studies.consistency.run import Run
 from raypipe.studies.consistency.work import missing
 from tests.support import s3
+from tests.support.mistakes import mistake
+from tests.support.pictures import encoded, noise
 
 LARGE = os.urandom(12_000_000)
 """Bytes of a file that is uploaded in parts."""
@@ -39,27 +36,11 @@ def proxy():
         proxy.close()
 
 
-@pytest.fixture(scope="module")
-def png() -> bytes:
-    """A picture's bytes."""
-    buffer = io.BytesIO()
-    Image.effect_noise((16, 16), 90).convert("RGB").save(buffer, "PNG")
-    return buffer.getvalue()
-
-
 @pytest.fixture
 def bucket(proxy, monkeypatch, request):
     """URI of an empty folder of the bucket, reached through the proxy."""
-    for name, value in s3.CREDENTIALS.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{proxy.port}")
+    s3.use(monkeypatch, proxy.port)
     return f"s3://bucket/{request.node.name}"
-
-
-def told(function, *arguments) -> str:
-    with pytest.raises(UserError) as caught:
-        function(*arguments)
-    return str(caught.value)
 
 
 def test_a_folder_of_a_bucket_is_like_one_of_a_disk(bucket, tmp_path):
@@ -144,37 +125,36 @@ def test_a_writer_that_is_killed_leaves_nothing_to_see(bucket):
 
 
 def test_a_bucket_that_is_not_there(bucket):
-    assert told(Folder("s3://no-such-bucket/run").write, "a", b"1").startswith(
+    assert mistake(Folder("s3://no-such-bucket/run").write, "a", b"1").startswith(
         "there is no such bucket: s3://no-such-bucket/run"
     )
 
 
 def test_credentials_that_the_store_does_not_accept(monkeypatch):
     with s3.server(INITIAL_NO_AUTH_ACTION_COUNT="0") as port:  # moto then checks who asks
-        for name, value in s3.CREDENTIALS.items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+        s3.use(monkeypatch, port)
         folder = Folder("s3://bucket/run")
-        assert "does not accept these credentials" in told(folder.write, "a", b"1")
-        assert "does not accept these credentials" in told(folder.names)
+        assert "does not accept these credentials" in mistake(folder.write, "a", b"1")
+        assert "does not accept these credentials" in mistake(folder.names)
 
 
 @pytest.mark.parametrize(
     "uri", ["s3://key:secret@bucket/run", "s3://bucket/run?region=x", "s3://", "s3://bucket/a#b"]
 )
 def test_options_and_secrets_do_not_stand_in_a_uri(uri):
-    assert told(open_uri, uri).startswith("an s3:// URI must be s3://BUCKET/KEY")
+    assert mistake(open_uri, uri).startswith("an s3:// URI must be s3://BUCKET/KEY")
 
 
 def test_prompts_are_read_from_a_bucket(bucket):
     Folder(bucket).write("prompts.txt", b"a cat\na dog\n")
     assert read_prompts(f"{bucket}/prompts.txt", "prompt") == (["a cat", "a dog"], [])
-    assert told(read_text, f"{bucket}/none.txt", "prompts file") == (
+    assert mistake(read_text, f"{bucket}/none.txt", "prompts file") == (
         f"prompts file not found: {bucket}/none.txt"
     )
 
 
-def test_pictures_are_read_from_a_bucket(bucket, png):
+def test_pictures_are_read_from_a_bucket(bucket):
+    png = encoded(noise())
     Folder(bucket).write("one/a cat, 50% off/3.png", png)
     folder = Images(folder=bucket)
     (picture,) = list_pictures(folder)
@@ -209,41 +189,13 @@ def test_a_run_lives_in_a_bucket(bucket, study, proxy):
     proxy.every = None
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system with room for one megabyte."""
-    where = tmp_path / "disk"
-    where.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(where)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("a small file system cannot be mounted without the right to (root)")
-    yield where
-    subprocess.run(["umount", str(where)], check=True)
-
-
-def test_a_full_disk_is_told_and_loses_nothing(small_disk):
+def test_a_full_disk_is_reported_and_loses_nothing(small_disk):
     folder = Folder(str(small_disk / "run"))
     folder.write("images/1.parquet", b"x" * 600_000)
-    assert told(folder.write, "images/2.parquet", b"y" * 600_000) == (
+    assert mistake(folder.write, "images/2.parquet", b"y" * 600_000) == (
         f"the disk of {small_disk / 'run'} is full: free some space, and the same command goes on"
     )
     assert folder.names("images") == ["1.parquet"]
     assert folder.read("images/1.parquet") == b"x" * 600_000
     assert [path.name for path in (small_disk / "run" / "images").iterdir()] == ["1.parquet"]
     folder.write("images/3.parquet", b"z" * 300_000)  # the half-written one is gone
-
-
-def test_embeddings_on_a_bucket_are_those_that_were_stored(bucket):
-    vectors = np.eye(4, dtype=np.float32)
-    table = pa.table(
-        {
-            "sample_id": list("abcd"),
-            "encoder": ["e"] * 4,
-            "embedding": pa.FixedSizeListArray.from_arrays(vectors.ravel(), 4),
-            "clip_score": pa.nulls(4, pa.float32()),
-        },
-        schema=schema.embeddings(4),
-    )
-    run = Run(bucket)
-    run.write_table("embeddings/e.parquet", table)
-    assert pq.read_table(run.folder.open("embeddings/e.parquet")).equals(table)

@@ -1,6 +1,7 @@
 """What tests share: small real models, runs, servers, and clients."""
 
 import json
+import socket
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -8,6 +9,31 @@ ROOT = Path(__file__).parents[2]
 
 DATA = ROOT / "tests" / "data"
 """Files that tests compare with."""
+
+
+HOSTILE = [
+    "it's a \"quoted\" 'prompt' & its <b>cub</b>",
+    "a/b\\c: d* <e> |f?",
+    "a cat 😀 with 👩‍👩‍👧 und Umlauten äöü",
+    "two\nlines\tand a tab",
+    "word " * 499 + "word",
+    "../../../etc/passwd",
+    "<script>alert(1)</script>",
+    "</style></title><img src=x onerror=alert(1)>",
+    "$(rm -rf /); `ls`; %s %n {0} {{x}}",
+    "{{ 7 * 7 }} {% raw %} ${x} $a_b$",
+    "-- --dry-run",
+    "\u202eright to left\u202c",
+    "null",
+]
+"""Prompts that do harm to careless code."""
+
+
+def free_port() -> int:
+    """A port of this machine on which nothing listens yet."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 def finish_run(folder: Path, job: str, **config: object) -> Path:

@@ -6,11 +6,9 @@ from pathlib import Path
 import pyarrow as pa
 import torch
 
-from raypipe.core import ids
 from raypipe.engine.session import Session
 from raypipe.miniature import data, reward
 from raypipe.models.reward.network import new_network
-from raypipe.storage import schema
 from raypipe.storage.directory import config_hash
 from raypipe.studies.evaluate import results as evaluate_results
 from raypipe.studies.evaluate import work as measure_all
@@ -18,6 +16,7 @@ from raypipe.studies.evaluate.plan import batches, make_plan
 from raypipe.studies.evaluate.run import EvaluateRun
 from raypipe.studies.evaluate.settings import Evaluate
 from tests.support import finish_run
+from tests.support.image_rows import image_row, write_images
 
 
 def begin(config: Evaluate) -> EvaluateRun:
@@ -67,24 +66,11 @@ def reward_files(folder: Path, kind: str = "image_reward") -> Path:
 
 def consistency_run(folder: Path, pictures: dict[str, dict[str, dict[int, bytes | None]]]) -> Path:
     """The images of a finished consistency run: {model: {prompt: {seed: PNG, or None}}}."""
-    run = EvaluateRun(str(folder))
     for number, (model, prompts) in enumerate(pictures.items()):
         rows = [
-            {
-                "sample_id": ids.content_hash({"m": model, "p": prompt, "s": seed}),
-                "model": model,
-                "prompt_id": ids.prompt_id(prompt),
-                "prompt": prompt,
-                "seed": seed,
-                "image": data,
-                "truncated": False,
-                "status": schema.OK if data else schema.QUARANTINED,
-                "reason": None if data else "nsfw",
-            }
+            image_row(model, prompt, seed, data)
             for prompt, seeds in prompts.items()
             for seed, data in seeds.items()
         ]
-        table = pa.Table.from_pylist(rows, schema=schema.IMAGES)
-        run.write_table(f"images/0000-{number:08d}.parquet", table)
-    finish_run(Path(run.uri), "consistency")
-    return folder
+        write_images(folder, number, rows)
+    return finish_run(folder, "consistency")

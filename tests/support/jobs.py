@@ -18,6 +18,12 @@ from tests.support import ROOT
 LOCAL = ("--local",)
 
 
+def save(tree: dict[str, Any], file: Path) -> Path:
+    """Write a config; returns its path."""
+    file.write_text(yaml.safe_dump(tree))
+    return file
+
+
 def start(
     command: str,
     tree: dict[str, Any],
@@ -30,8 +36,7 @@ def start(
 
     command: below the checkout, such as jobs/consistency.py.
     """
-    file = folder / f"config{time.monotonic_ns()}.yaml"
-    file.write_text(yaml.safe_dump(tree))
+    file = save(tree, folder / f"config{time.monotonic_ns()}.yaml")
     return subprocess.Popen(
         [sys.executable, command, str(file), *arguments],
         cwd=ROOT,

@@ -1,10 +1,13 @@
 """LoRA files in the layouts that trainers write, with random matrices that are known here."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import diffusers
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
+
+from tests.support import plain
 
 Matrices = dict[str, tuple[torch.Tensor, torch.Tensor]]
 """Down (rank, inputs) and up (outputs, rank) by part and layer, as `unet.mid_block...to_q`.
@@ -34,7 +37,7 @@ def matrices(directory: Path, layers: tuple[str, ...], rank: int = 2) -> Matrice
 
 def merged(directory: Path, layers: Matrices, scale: float) -> diffusers.DiffusionPipeline:
     """The plain pipeline with W + scale · up @ down in place of W: what a LoRA means."""
-    pipe = diffusers.DiffusionPipeline.from_pretrained(directory)
+    pipe = plain.pipeline(directory)
     for name, (down, up) in layers.items():
         part, path = name.split(".", 1)
         weight = getattr(pipe, part).get_submodule(path).weight
@@ -42,14 +45,31 @@ def merged(directory: Path, layers: Matrices, scale: float) -> diffusers.Diffusi
     return pipe
 
 
-def write(path: Path, layers: Matrices, down: str, up: str, rename=lambda name: name) -> Path:
-    """Write a file whose keys are `rename(layer)` and an ending."""
+def write(
+    path: Path,
+    layers: Matrices,
+    rename: Callable[[str], str] = str,
+    down: str = ".lora_A.weight",
+    up: str = ".lora_B.weight",
+) -> Path:
+    """Write a file whose keys are `rename(layer)` and an ending, peft's if nothing is said."""
     tensors = {}
     for name, (first, second) in layers.items():
         tensors[rename(name) + down] = first
         tensors[rename(name) + up] = second
     save_file(tensors, path)
     return path
+
+
+def mix_layouts(directory: Path) -> Path:
+    """Give half the layers of a tiny LoRA the names of another layout; returns its file."""
+    file = directory / "pytorch_lora_weights.safetensors"
+    mixed = {
+        key.replace("lora_A", "lora.down").replace("lora_B", "lora.up") if "to_v" in key else key: v
+        for key, v in load_file(file).items()
+    }
+    save_file(mixed, file, metadata={"format": "pt"})
+    return file
 
 
 def with_text_model(name: str) -> str:

@@ -3,9 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from raypipe.miniature.captions import full_caption
 from raypipe.miniature.photos import photo_specs
 from raypipe.miniature.scenes import render
@@ -16,7 +13,8 @@ from raypipe.studies.face_lora import run as face_lora_run
 from raypipe.studies.face_lora.encode import EncodePictures, EncodeTexts
 from raypipe.studies.face_lora.settings import FaceLora
 from tests.support import finish_run
-from tests.support.pair_runs import png
+from tests.support.image_rows import image_row, write_images
+from tests.support.pictures import encoded
 
 MINIATURE = {"name": "sd15", "id": "miniature/sd15"}
 
@@ -25,24 +23,14 @@ def write_general(folder: Path, count: int = 20) -> Path:
     """A finished run in the layout of jobs/consistency.py: two pictures of each prompt."""
     rows = []
     for number, spec in enumerate(photo_specs(count, faceless=1.0)):
+        own = {"prompt_id": f"prompt{number // 2:03d}", "width": 64, "height": 64}
+        if number == 3:
+            own |= {"status": schema.QUARANTINED, "reason": "blank"}
+        caption, picture = full_caption(spec), encoded(render(spec))
         rows.append(
-            {
-                "sample_id": f"sample{number}",
-                "model": "a",
-                "prompt_id": f"prompt{number // 2:03d}",
-                "prompt": full_caption(spec),
-                "seed": number % 2,
-                "image": png(render(spec)),
-                "width": 64,
-                "height": 64,
-                "device": "cpu",
-                "truncated": False,
-                "status": schema.QUARANTINED if number == 3 else schema.OK,
-                "reason": "blank" if number == 3 else None,
-            }
+            image_row("a", caption, number % 2, picture, sample_id=f"sample{number}", **own)
         )
-    (folder / "images").mkdir(parents=True)
-    pq.write_table(pa.Table.from_pylist(rows, schema=schema.IMAGES), folder / "images/0.parquet")
+    write_images(folder, 0, rows)
     return finish_run(folder, "consistency")
 
 

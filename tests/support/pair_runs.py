@@ -1,27 +1,20 @@
 """A small finished pair run, in the layout of jobs/face_pairs.py, made without a model."""
 
-import io
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image
 
 from raypipe.core.masks import box_mask, paste
 from raypipe.miniature.photos import photo_specs
 from raypipe.miniature.scenes import render
 from raypipe.storage import schema
 from tests.support import finish_run
+from tests.support.pictures import encoded
 
 BOX = (18.0, 14.0, 46.0, 48.0)
 SPLITS = ("train",) * 4 + ("validation", "test")
-
-
-def png(picture_HWC: np.ndarray) -> bytes:
-    sink = io.BytesIO()
-    Image.fromarray(picture_HWC).save(sink, "PNG")
-    return sink.getvalue()
 
 
 def bad_face(picture_HWC: np.ndarray, number: int) -> np.ndarray:
@@ -57,8 +50,8 @@ def pair(photo_id: str, number: int, picture_HWC: np.ndarray, scale: int = 1, **
         "feather": 0.0,
         "seed": 0,
         "tags": ["strength 0.8", "small" if number % 2 else "large"],
-        "good": png(enlarged(picture_HWC, scale)) if roundtrip else None,
-        "bad": png(enlarged(bad_face(picture_HWC, number), scale)),
+        "good": encoded(enlarged(picture_HWC, scale)) if roundtrip else None,
+        "bad": encoded(enlarged(bad_face(picture_HWC, number), scale)),
         "change": 12.0,
         "status": schema.OK,
         "reason": None,
@@ -85,7 +78,7 @@ def write(
                 "photo_id": photo_id,
                 "source": f"{photo_id}.png",
                 "caption": "a person",
-                "image": png(enlarged(picture_HWC, scale)),
+                "image": encoded(enlarged(picture_HWC, scale)),
                 "width": 64 * scale,
                 "height": 64 * scale,
                 "hash": [number, 0, 0, 0],

@@ -14,30 +14,9 @@ import zlib
 import torch
 from PIL import Image
 
-FULL = {
-    "image": 224,
-    "patch": 16,
-    "vdim": 1024,
-    "vlayers": 24,
-    "tdim": 768,
-    "tlayers": 12,
-    "tmlp": 3072,
-    "vocab": 30524,
-    "maxpos": 512,
-    "proj": 256,
-}
-TINY = {
-    "image": 32,
-    "patch": 8,
-    "vdim": 48,
-    "vlayers": 3,
-    "tdim": 36,
-    "tlayers": 3,
-    "tmlp": 72,
-    "vocab": 30524,
-    "maxpos": 64,
-    "proj": 8,
-}
+SIZES = ["image", "patch", "vdim", "vlayers", "tdim", "tlayers", "tmlp", "vocab", "maxpos", "proj"]
+FULL = dict(zip(SIZES, (224, 16, 1024, 24, 768, 12, 3072, 30524, 512, 256), strict=True))
+TINY = dict(zip(SIZES, (32, 8, 48, 3, 36, 3, 72, 30524, 64, 8), strict=True))
 GEOMETRY = {"full": FULL, "tiny": TINY}
 HEADS = {"full": (16, 12), "tiny": (4, 3)}
 HEAD = ((0, 1024), (2, 128), (4, 64), (6, 16), (7, 1))

@@ -10,6 +10,9 @@ import time
 from collections.abc import Iterator
 
 import boto3
+import pytest
+
+from tests.support import free_port
 
 CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "testing",
@@ -22,9 +25,7 @@ CREDENTIALS = {
 @contextlib.contextmanager
 def server(log: str = os.devnull, **environment: str) -> Iterator[int]:
     """The port of a server that holds its objects while the block runs."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     with open(log, "w") as output:  # noqa: PTH123
         process = subprocess.Popen(
             [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
@@ -44,6 +45,12 @@ def server(log: str = os.devnull, **environment: str) -> Iterator[int]:
     finally:
         process.kill()
         process.wait()
+
+
+def use(monkeypatch: pytest.MonkeyPatch, port: int) -> None:
+    """Lead this process, and those that it starts, to a server or a proxy."""
+    for name, value in {**CREDENTIALS, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}"}.items():
+        monkeypatch.setenv(name, value)
 
 
 def client(port: int):

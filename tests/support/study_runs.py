@@ -1,7 +1,6 @@
 """A small finished consistency run with known scores, made without a model, to ask people about."""
 
 import hashlib
-import io
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,6 +10,8 @@ from PIL import Image
 from raypipe.core import ids
 from raypipe.storage import schema
 from tests.support import finish_run
+from tests.support.image_rows import image_row, write_images
+from tests.support.pictures import encoded
 
 MODELS = ("Zebrafish-XL", "Quokkadiffusion")
 """Names that occur nowhere by accident."""
@@ -21,9 +22,7 @@ def png(text: str) -> bytes:
     digest = hashlib.sha256(text.encode()).digest()
     picture = Image.new("RGB", (32, 32), tuple(digest[:3]))
     picture.paste(tuple(digest[3:6]), (8, 8, 24, 24))
-    sink = io.BytesIO()
-    picture.save(sink, "PNG")
-    return sink.getvalue()
+    return encoded(picture)
 
 
 def write(
@@ -32,22 +31,11 @@ def write(
     """scs: the score of each model by prompt."""
     for number, model in enumerate(models):
         rows = [
-            {
-                "sample_id": ids.content_hash({"m": model, "p": prompt, "s": seed}),
-                "model": model,
-                "prompt_id": ids.prompt_id(prompt),
-                "prompt": prompt,
-                "seed": seed,
-                "image": png(f"{model}/{prompt}/{seed}"),
-                "truncated": False,
-                "status": schema.OK,
-            }
+            image_row(model, prompt, seed, png(f"{model}/{prompt}/{seed}"))
             for prompt in scs
             for seed in range(seeds)
         ]
-        (folder / "images").mkdir(parents=True, exist_ok=True)
-        table = pa.Table.from_pylist(rows, schema=schema.IMAGES)
-        pq.write_table(table, folder / "images" / f"0000-{number:08d}.parquet")
+        write_images(folder, number, rows)
     scores = [
         {
             "model": model,

@@ -7,6 +7,7 @@ make does not matter. Pictures are 32×32.
 
 import json
 from pathlib import Path
+from typing import Any
 
 import diffusers
 import open_clip
@@ -25,9 +26,9 @@ def clip_text(cls: type, tokenizer, layers: int, width: int = WIDTH):
     config = transformers.CLIPTextConfig(
         vocab_size=len(tokenizer),
         hidden_size=width,
-        intermediate_size=2 * width,
+        intermediate_size=4 * width,
         num_hidden_layers=layers,
-        num_attention_heads=2,
+        num_attention_heads=max(2, width // 64),
         projection_dim=width,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
@@ -36,45 +37,42 @@ def clip_text(cls: type, tokenizer, layers: int, width: int = WIDTH):
     return cls(config).eval()
 
 
-def vae() -> diffusers.AutoencoderKL:
+def vae(channels: tuple[int, ...] = (4, 8, 8, 8), **options: Any) -> diffusers.AutoencoderKL:
     """Stable Diffusion's VAE: 32×32 pixels are 4×4 latents."""
     return diffusers.AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=(4, 8, 8, 8),
+        block_out_channels=channels,
         layers_per_block=2,
-        norm_num_groups=4,
+        norm_num_groups=min(32, channels[0]),
         latent_channels=4,
-        sample_size=32,
+        **{"sample_size": 32} | options,
     )
 
 
-def sd15(path: Path) -> Path:
-    """Stable Diffusion 1.5: one text encoder, PNDM replaced by DDIM, no safety checker."""
-    return _sd15(path, diffusers.StableDiffusionPipeline, channels=4)
+def sd_unet(**options: Any) -> diffusers.UNet2DConditionModel:
+    """The UNet of Stable Diffusion 1.5."""
+    return diffusers.UNet2DConditionModel(
+        sample_size=4,
+        block_out_channels=(8, 16, 16, 16),
+        cross_attention_dim=WIDTH,
+        attention_head_dim=2,
+        norm_num_groups=4,
+        **options,
+    )
 
 
-def sd15_inpainting(path: Path) -> Path:
-    """Stable Diffusion 1.5 inpainting: the UNet reads a mask and a masked picture too."""
-    return _sd15(path, diffusers.StableDiffusionInpaintPipeline, channels=9)
-
-
-def _sd15(path: Path, kind: type, channels: int) -> Path:
-    torch.manual_seed(0)
+def save_sd(path: Path, kind: Any, vae: Any, unet: Any, scheduler: Any = None) -> Path:
+    """A pipeline in the layout of Stable Diffusion 1.5, without a safety checker."""
     tokenizer = clip_tokenizer(CAPTIONS)
+    width = unet.config["cross_attention_dim"]
     kind(
-        vae=vae(),
-        text_encoder=clip_text(transformers.CLIPTextModel, tokenizer, 12),
+        vae=vae,
+        text_encoder=clip_text(transformers.CLIPTextModel, tokenizer, 12, width),
         tokenizer=tokenizer,
-        unet=diffusers.UNet2DConditionModel(
-            in_channels=channels,
-            sample_size=4,
-            block_out_channels=(8, 16, 16, 16),
-            cross_attention_dim=WIDTH,
-            attention_head_dim=2,
-            norm_num_groups=4,
-        ),
-        scheduler=diffusers.DDIMScheduler(
+        unet=unet,
+        scheduler=scheduler
+        or diffusers.DDIMScheduler(
             clip_sample=False, beta_schedule="scaled_linear", steps_offset=1
         ),
         safety_checker=None,
@@ -84,69 +82,83 @@ def _sd15(path: Path, kind: type, channels: int) -> Path:
     return path
 
 
+def sd15(path: Path) -> Path:
+    """Stable Diffusion 1.5: one text encoder, PNDM replaced by DDIM, no safety checker."""
+    torch.manual_seed(0)
+    return save_sd(path, diffusers.StableDiffusionPipeline, vae(), sd_unet())
+
+
+def sd15_inpainting(path: Path) -> Path:
+    """Stable Diffusion 1.5 inpainting: the UNet reads a mask and a masked picture too."""
+    torch.manual_seed(0)
+    return save_sd(path, diffusers.StableDiffusionInpaintPipeline, vae(), sd_unet(in_channels=9))
+
+
 def lcm(path: Path) -> Path:
     """A latent consistency model: a pipeline that raypipe has no knowledge of."""
     torch.manual_seed(5)
+    unet = sd_unet(time_cond_proj_dim=8)
+    kind = diffusers.LatentConsistencyModelPipeline
+    return save_sd(path, kind, vae(), unet, diffusers.LCMScheduler())
+
+
+def sdxl_unet(**options: Any) -> diffusers.UNet2DConditionModel:
+    """SDXL's UNet; `options` says how wide it is."""
+    return diffusers.UNet2DConditionModel(
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        transformer_layers_per_block=(1, 2, 10),
+        use_linear_projection=True,
+        addition_embed_type="text_time",
+        **options,
+    )
+
+
+def save_sdxl(
+    path: Path, kind: Any, vae: Any, unet: Any, widths: tuple[int, int], layers: tuple[int, int]
+) -> Path:
+    """A pipeline in SDXL's layout; `widths` and `layers` are those of its two text encoders."""
     tokenizer = clip_tokenizer(CAPTIONS)
-    diffusers.LatentConsistencyModelPipeline(
-        vae=vae(),
-        text_encoder=clip_text(transformers.CLIPTextModel, tokenizer, 12),
+    texts = (transformers.CLIPTextModel, transformers.CLIPTextModelWithProjection)
+    first, second = (
+        clip_text(cls, tokenizer, n, width)
+        for cls, n, width in zip(texts, layers, widths, strict=True)
+    )
+    kind(
+        vae=vae,
+        text_encoder=first,
+        text_encoder_2=second,
         tokenizer=tokenizer,
-        unet=diffusers.UNet2DConditionModel(
-            sample_size=4,
-            block_out_channels=(8, 16, 16, 16),
-            cross_attention_dim=WIDTH,
-            attention_head_dim=2,
-            norm_num_groups=4,
-            time_cond_proj_dim=8,
-        ),
-        scheduler=diffusers.LCMScheduler(),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
+        tokenizer_2=tokenizer,
+        unet=unet,
+        scheduler=diffusers.EulerDiscreteScheduler(beta_schedule="scaled_linear"),
     ).save_pretrained(path)
     return path
 
 
 def sdxl(path: Path) -> Path:
     """SDXL: two text encoders, of unequal widths, and size conditioning."""
-    return _sdxl(path, diffusers.StableDiffusionXLPipeline, channels=4)
+    return _sdxl(path, diffusers.StableDiffusionXLPipeline, 4)
 
 
 def sdxl_inpainting(path: Path) -> Path:
     """SDXL inpainting: the UNet reads a mask and a masked picture too."""
-    return _sdxl(path, diffusers.StableDiffusionXLInpaintPipeline, channels=9)
+    return _sdxl(path, diffusers.StableDiffusionXLInpaintPipeline, 9)
 
 
-def _sdxl(path: Path, kind: type, channels: int) -> Path:
+def _sdxl(path: Path, kind: Any, channels: int) -> Path:
     torch.manual_seed(1)
-    tokenizer = clip_tokenizer(CAPTIONS)
-    kind(
-        vae=vae(),
-        text_encoder=clip_text(transformers.CLIPTextModel, tokenizer, 12),
-        text_encoder_2=clip_text(
-            transformers.CLIPTextModelWithProjection, tokenizer, 32, 2 * WIDTH
-        ),
-        tokenizer=tokenizer,
-        tokenizer_2=tokenizer,
-        unet=diffusers.UNet2DConditionModel(
-            in_channels=channels,
-            sample_size=4,
-            block_out_channels=(8, 16, 16),
-            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-            up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-            transformer_layers_per_block=(1, 2, 10),
-            attention_head_dim=(1, 2, 4),
-            cross_attention_dim=3 * WIDTH,
-            norm_num_groups=4,
-            use_linear_projection=True,
-            addition_embed_type="text_time",
-            addition_time_embed_dim=8,
-            projection_class_embeddings_input_dim=6 * 8 + 2 * WIDTH,
-        ),
-        scheduler=diffusers.EulerDiscreteScheduler(beta_schedule="scaled_linear"),
-    ).save_pretrained(path)
-    return path
+    unet = sdxl_unet(
+        in_channels=channels,
+        sample_size=4,
+        block_out_channels=(8, 16, 16),
+        attention_head_dim=(1, 2, 4),
+        cross_attention_dim=3 * WIDTH,
+        norm_num_groups=4,
+        addition_time_embed_dim=8,
+        projection_class_embeddings_input_dim=6 * 8 + 2 * WIDTH,
+    )
+    return save_sdxl(path, kind, vae(), unet, (WIDTH, 2 * WIDTH), (12, 32))
 
 
 def pixart(path: Path) -> Path:

@@ -11,14 +11,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import torch
-import torch.distributed as dist
-
 from raypipe.storage.files import Folder
 from raypipe.studies.face_lora.settings import FaceLora
 from raypipe.studies.face_lora.task import CRITERION, FaceLoraTask
-from raypipe.training.group import Group
 from raypipe.training.loop import Trainer
+from tests.support import processes
 
 WARM_UP = 1
 """Steps that are not counted."""
@@ -63,16 +60,11 @@ class TimedTrainer(Trainer):
 
 if __name__ == "__main__":
     config = FaceLora.model_validate_json(sys.argv[1])
-    rank, world, port = map(int, sys.argv[2:])
-    torch.set_num_threads(1)
-    if world > 1:
-        address = f"tcp://127.0.0.1:{port}"
-        dist.init_process_group("gloo", init_method=address, rank=rank, world_size=world)
+    group = processes.join(*sys.argv[2:])
     task = FaceLoraTask(config, config.output, "cpu")
-    group = Group(rank, world)
     trainer = TimedTrainer(
         task, config.training, Folder(config.output), best=CRITERION, group=group
     )
     trainer.run()
-    if rank == 0:
+    if group.rank == 0:
         print(json.dumps(trainer.seconds))

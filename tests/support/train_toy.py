@@ -1,4 +1,4 @@
-"""A small training in a process of its own: `train_toy.py FOLDER RANK WORLD PORT STEPS`.
+"""A small training in a process of its own: `train_toy.py FOLDER STEPS RANK WORLD PORT`.
 
 A network with dropout learns which of two noisy vectors was made by a fixed direction. With WORLD
 above 1 the processes form a gloo group on PORT.
@@ -9,14 +9,13 @@ import time
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from torch import nn
 from torch.nn import functional
 
 from raypipe.config.training import Training
 from raypipe.storage.files import Folder
-from raypipe.training.group import Group
 from raypipe.training.loop import Trainer
+from tests.support import processes
 
 ROWS, HELD_OUT, DIM = 60, 40, 8
 
@@ -84,12 +83,6 @@ def plan(**changes) -> Training:
 
 
 if __name__ == "__main__":
-    folder, rank, world, port, steps = sys.argv[1], *map(int, sys.argv[2:])
-    torch.set_num_threads(1)
-    if world > 1:
-        address = f"tcp://127.0.0.1:{port}"
-        dist.init_process_group("gloo", init_method=address, rank=rank, world_size=world)
-    outcome = Trainer(
-        Toy(), plan(steps=steps), Folder(folder), best="accuracy", group=Group(rank, world)
-    ).run()
-    print(outcome)
+    folder, steps, *place = sys.argv[1:]
+    task, plan, group = Toy(), plan(steps=int(steps)), processes.join(*place)
+    print(Trainer(task, plan, Folder(folder), best="accuracy", group=group).run())

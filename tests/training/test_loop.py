@@ -1,12 +1,9 @@
 """The training loop: what it computes, and that neither kills nor workers change it."""
 
 import math
-import os
 import signal
-import socket
 import struct
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 
@@ -18,7 +15,10 @@ from torch import nn
 from raypipe.storage.files import Folder
 from raypipe.training import events, state
 from raypipe.training.loop import STEPS, VALIDATIONS, Trainer, learning_rate, read_log
+from tests.support import processes
 from tests.support.train_toy import Toy, plan
+
+TOY = "tests/support/train_toy.py"
 
 
 def trainer(folder, task=None, **changes) -> Trainer:
@@ -135,33 +135,33 @@ def test_interrupted_at_any_step_it_goes_on_to_the_same_weights(undisturbed, tmp
 
 
 def test_killed_processes_go_on_to_the_same_weights(undisturbed, tmp_path):
-    command = [sys.executable, "tests/support/train_toy.py", str(tmp_path), "0", "1", "0", "60"]
-    process = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL)
+    (process,) = processes.start(TOY, tmp_path, 60)
     while not state.steps(Folder(str(tmp_path))):
         assert process.poll() is None
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True)
-    assert "Outcome(step=60" in done.stdout
+    (process,) = processes.start(TOY, tmp_path, 60, stdout=subprocess.PIPE)
+    assert "Outcome(step=60" in process.communicate()[0]
     assert_same(weights(tmp_path), weights(undisturbed))
 
 
 def test_more_workers_give_the_same_weights(undisturbed, tmp_path):
     """To the order in which floats are summed, dropout included."""
-    train_in(tmp_path, 2, 60)
+    workers = processes.start(TOY, tmp_path, 60, world=2)
+    assert [worker.wait(timeout=120) for worker in workers] == [0, 0]
     assert_same(weights(tmp_path), weights(undisturbed), atol=2e-5)
     assert losses(tmp_path) == pytest.approx(losses(undisturbed), abs=1e-5)
 
 
 def test_workers_may_come_and_go(undisturbed, tmp_path):
-    processes = start_in(tmp_path, 3, 60)
+    workers = processes.start(TOY, tmp_path, 60, world=3)
     while not state.steps(Folder(str(tmp_path))):
-        assert all(process.poll() is None for process in processes)
+        assert all(worker.poll() is None for worker in workers)
         time.sleep(0.005)
-    for process in processes:
-        process.kill()
-        process.wait()
+    for worker in workers:
+        worker.kill()
+        worker.wait()
     trainer(tmp_path).run()
     assert_same(weights(tmp_path), weights(undisturbed), atol=2e-5)
 
@@ -202,30 +202,3 @@ def test_only_what_is_trained_is_kept(tmp_path):
     trainer(tmp_path, task, steps=3).run()
     assert torch.equal(task.module[0].weight, before)
     assert not [name for name in weights(tmp_path, 3) if "/0." in name]
-
-
-def environment() -> dict[str, str]:
-    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": "."}
-
-
-def start_in(folder, world, steps) -> list[subprocess.Popen]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    return [
-        subprocess.Popen(
-            [
-                sys.executable,
-                "tests/support/train_toy.py",
-                *map(str, (folder, rank, world, port, steps)),
-            ],
-            env=environment(),
-            stdout=subprocess.DEVNULL,
-        )
-        for rank in range(world)
-    ]
-
-
-def train_in(folder, world, steps) -> None:
-    for process in start_in(folder, world, steps):
-        assert process.wait(timeout=120) == 0

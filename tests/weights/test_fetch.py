@@ -11,14 +11,8 @@ import pytest
 from raypipe.weights import retry
 from tests.support import ROOT
 from tests.support.hub_server import REPOSITORY, SHA, Fault, Hub
+from tests.support.weight_files import FILES, PATTERNS, WANTED, content
 
-FILES = {
-    "config.json": b"{}",
-    "model.safetensors": bytes(range(256)) * 4096,
-    "model.bin": b"not wanted",
-    "sub/vocab.txt": b"a\nb\n",
-}
-WANTED = ["*.json", "model.safetensors", "sub/*"]
 API, RESOLVE = f"GET /api/models/{REPOSITORY}", f"/{REPOSITORY}/resolve/{SHA}"
 
 
@@ -61,57 +55,48 @@ def node(tmp_path):
     return Node(tmp_path / "node")
 
 
-def content(folder: str | Path) -> dict[str, bytes]:
-    paths = (path for path in Path(folder).rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
-
-
-def wanted() -> dict[str, bytes]:
-    return {name: data for name, data in FILES.items() if name != "model.bin"}
-
-
 def test_processes_download_once_and_then_need_no_hub(node):
     with Hub(FILES) as hub:
-        processes = [node.start(hub, {"files": WANTED}) for _ in range(6)]
+        processes = [node.start(hub, {"files": PATTERNS}) for _ in range(6)]
         paths = [outcomes(process) for process in processes]
     assert paths == [paths[0]] * 6
-    assert content(*paths[0]) == wanted()
+    assert content(*paths[0]) == WANTED
     assert hub.requests.count(API) == 1
-    assert sorted(hub.downloads()) == sorted(wanted())
-    assert node.fetch(hub, {"files": WANTED}) == paths[0]  # the hub is stopped by now
+    assert sorted(hub.downloads()) == sorted(WANTED)
+    assert node.fetch(hub, {"files": PATTERNS}) == paths[0]  # the hub is stopped by now
 
 
 def test_a_commit_that_the_hub_cache_holds_is_not_asked_for(node):
     with Hub(FILES) as hub:
-        path = node.fetch(hub, {"revision": "main", "files": WANTED})
+        path = node.fetch(hub, {"revision": "main", "files": PATTERNS})
         asked = len(hub.requests)
-        assert node.fetch(hub, {"revision": SHA, "files": WANTED}) == path
+        assert node.fetch(hub, {"revision": SHA, "files": PATTERNS}) == path
         assert len(hub.requests) == asked
 
 
 def test_without_hub_the_hub_cache_will_do(node):
     with Hub(FILES) as hub:
-        (path,) = node.fetch(hub, {"files": WANTED})
+        (path,) = node.fetch(hub, {"files": PATTERNS})
     for marker in (node.home / "raypipe").glob("*.json"):
         marker.unlink()
-    assert node.fetch(hub, {"files": WANTED}) == [path]
+    assert node.fetch(hub, {"files": PATTERNS}) == [path]
     found = node.fetch(hub, {"files": ["*.json"]}, {"files": None}, HF_HUB_OFFLINE="1")
     assert found == [path, "model m is not in the local cache, and the hub is off: org/name"]
 
 
 def test_files_that_were_removed_are_downloaded_again(node):
     with Hub(FILES) as hub:
-        (path,) = node.fetch(hub, {"files": WANTED})
+        (path,) = node.fetch(hub, {"files": PATTERNS})
         (Path(path) / "model.safetensors").resolve().unlink()
-        assert node.fetch(hub, {"files": WANTED}) == [path]
-    assert content(path) == wanted()
+        assert node.fetch(hub, {"files": PATTERNS}) == [path]
+    assert content(path) == WANTED
 
 
 def test_a_hub_that_is_busy_is_asked_again(node):
     faults = Fault(API, 429, {"Retry-After": "1"}), Fault(API, 503, times=4)
     with Hub(FILES, faults) as hub:
-        (path,) = node.fetch(hub, {"files": WANTED})
-    assert content(path) == wanted()
+        (path,) = node.fetch(hub, {"files": PATTERNS})
+    assert content(path) == WANTED
     assert [fault.times for fault in faults] == [0, 0]
 
 
@@ -159,7 +144,7 @@ def test_a_refusal_is_one_line_after_one_request(node):
     assert hub.requests[:6] == [API] * 6
 
 
-def test_what_is_not_there_is_said(node):
+def test_what_is_not_there_is_named(node):
     with Hub(FILES) as hub:
         lines = node.fetch(
             hub,
@@ -176,7 +161,7 @@ def test_what_is_not_there_is_said(node):
     ]
 
 
-def test_after_the_last_try_the_reason_is_said(node):
+def test_after_the_last_try_the_reason_is_reported(node):
     with Hub(FILES, (Fault(API, 503, times=99),)) as hub:
         (line,) = node.fetch(hub, {})
     assert line.startswith("model m cannot be fetched from the hub: org/name: ")
@@ -187,13 +172,13 @@ def test_after_the_last_try_the_reason_is_said(node):
 def test_a_killed_download_is_made_whole_by_the_next(node):
     held = Fault(f"GET {RESOLVE}/model.safetensors", hold=True)
     with Hub(FILES, (held,)) as hub:
-        process = node.start(hub, {"files": WANTED})
+        process = node.start(hub, {"files": PATTERNS})
         assert hub.holding.wait(60)
-        waiting = node.start(hub, {"files": WANTED})
+        waiting = node.start(hub, {"files": PATTERNS})
         process.kill()
         process.communicate()
         (path,) = outcomes(waiting)
-    assert content(path) == wanted()
+    assert content(path) == WANTED
 
 
 def test_a_pipeline_is_fetched_without_what_is_not_loaded(node):

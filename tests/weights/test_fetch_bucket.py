@@ -9,23 +9,7 @@ from raypipe.errors import UserError
 from raypipe.weights import bucket as buckets
 from raypipe.weights import retry
 from raypipe.weights.fetch import fetch, fetch_pipeline
-
-FILES = {
-    "config.json": b"{}",
-    "model.safetensors": bytes(range(256)) * 4096,
-    "model.bin": b"not wanted",
-    "sub/vocab.txt": b"a\nb\n",
-}
-WANTED = ["*.json", "model.safetensors", "sub/*"]
-
-
-def content(folder: str | Path) -> dict[str, bytes]:
-    paths = (path for path in Path(folder).rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
-
-
-def wanted() -> dict[str, bytes]:
-    return {name: data for name, data in FILES.items() if name != "model.bin"}
+from tests.support.weight_files import FILES, PATTERNS, WANTED, content
 
 
 @pytest.fixture
@@ -41,15 +25,15 @@ def bucket(tmp_path, monkeypatch):
 
 def test_a_bucket_is_copied_once_until_its_files_are_replaced(bucket):
     uri = f"file://{bucket}"
-    first = Path(fetch(uri, what="model m", files=WANTED))
-    assert content(first) == wanted()
+    first = Path(fetch(uri, what="model m", files=PATTERNS))
+    assert content(first) == WANTED
     written = (first / "config.json").stat().st_mtime_ns
-    assert fetch(uri, what="model m", files=WANTED) == str(first)
+    assert fetch(uri, what="model m", files=PATTERNS) == str(first)
     assert (first / "config.json").stat().st_mtime_ns == written
     (bucket / "config.json").write_bytes(b"[]")
-    second = Path(fetch(uri, what="model m", files=WANTED))
+    second = Path(fetch(uri, what="model m", files=PATTERNS))
     assert second != first
-    assert content(second) == {**wanted(), "config.json": b"[]"}
+    assert content(second) == {**WANTED, "config.json": b"[]"}
 
 
 def test_one_file_of_a_bucket_is_a_file(bucket):
@@ -105,7 +89,7 @@ def test_paths_are_returned_as_they_are(take, tmp_path):
     assert (Path(take("miniature/sdxl", what="m")) / "model_index.json").is_file()
 
 
-def test_what_a_bucket_lacks_is_said(bucket, monkeypatch):
+def test_what_is_missing_in_a_bucket_is_named(bucket, monkeypatch):
     with pytest.raises(UserError, match="model m has no files: file://"):
         fetch(f"file://{bucket}/nowhere", what="model m")
     with pytest.raises(UserError, match=r"model m has no file like \*.gguf: file://"):

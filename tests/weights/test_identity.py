@@ -18,6 +18,7 @@ from raypipe.config.networks import Encoder
 from raypipe.errors import UserError
 from raypipe.weights.identity import encoder_identity, model_identity
 from raypipe.weights.locate import fingerprint, locate, lora_file, safetensors_shapes
+from tests.support.mistakes import mistake
 
 
 @pytest.fixture
@@ -28,12 +29,6 @@ def copy(tiny_models, tmp_path):
 
 def identity(where, **more):
     return model_identity(Model(name="m", id=str(where), **more))
-
-
-def mistake(function, *arguments) -> str:
-    with pytest.raises(UserError) as caught:
-        function(*arguments)
-    return str(caught.value)
 
 
 def test_the_same_files_elsewhere_are_the_same_weights(tiny_models, copy):

@@ -29,9 +29,7 @@ def store():
 @pytest.fixture
 def upload(store, monkeypatch, tmp_path):
     """Copies a directory into the bucket; returns its URI."""
-    for name, value in s3.CREDENTIALS.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{store.port}")
+    s3.use(monkeypatch, store.port)
     monkeypatch.setenv("RAYPIPE_CACHE", str(tmp_path / "cache"))
 
     def copy(directory: Path) -> str:
@@ -94,7 +92,7 @@ def test_replaced_weights_are_other_weights(upload, store, tiny_models):
     assert (Path(second) / "open_clip_model.safetensors").read_bytes() == b"other"
 
 
-def test_what_is_not_in_the_bucket_is_told(upload, tiny_models):
+def test_what_is_not_in_the_bucket_is_named(upload, tiny_models):
     where = upload(tiny_models.encoder)
     with pytest.raises(UserError, match="no-such"):
         model_identity(Model(name="m", id=f"{where}/no-such"))

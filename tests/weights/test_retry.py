@@ -41,7 +41,7 @@ def test_a_server_is_given_the_time_that_it_asks_for_within_bounds(pauses):
     assert pauses == [30, LONGEST_PAUSE]
 
 
-def test_the_last_reason_is_said(pauses):
+def test_the_last_reason_is_reported(pauses):
     with pytest.raises(UnreachableError, match=f"no weights: failure {TRIES}"):
         retry(failing(TRIES), "no weights")
 

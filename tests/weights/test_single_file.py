@@ -70,7 +70,7 @@ def test_every_tensor_is_read(both):
             assert all(np.array_equal(read[key], expected[key]) for key in expected)
 
 
-def test_a_file_that_lacks_layers_is_refused(both, tmp_path):
+def test_a_file_with_missing_layers_is_refused(both, tmp_path):
     _, file, configs = both
     tensors = load_file(file)
     lacking = tmp_path / "m.safetensors"

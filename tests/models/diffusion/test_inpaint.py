@@ -1,4 +1,4 @@
-"""Painting faces anew equals the plain diffusers pipeline inside the mask, and nothing outside."""
+"""Inpainting faces equals the plain diffusers pipeline inside the mask, and nothing outside."""
 
 import diffusers
 import numpy as np
@@ -10,7 +10,7 @@ from raypipe.config.model import Lora, Model, Sampler
 from raypipe.core.masks import box_mask, paste
 from raypipe.errors import UserError
 from raypipe.models.diffusion.inpaint import Inpainter, Task, repainted
-from tests.support import tiny
+from tests.support import plain, tiny
 
 SAMPLER = Sampler(scheduler="ddim", steps=4, guidance=5.0, width=32, height=32)
 FAMILIES = ["sd15", "sd15_inpainting", "sdxl", "sdxl_inpainting"]
@@ -19,13 +19,23 @@ WHOLE = (0, 0, 32, 32)
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
-def directory(request, tmp_path_factory):
-    return getattr(tiny, request.param)(tmp_path_factory.mktemp(request.param))
+def directory(request, tiny_models):
+    return getattr(tiny_models, request.param)
 
 
 @pytest.fixture(scope="module")
-def sd15(tmp_path_factory):
-    return tiny.sd15(tmp_path_factory.mktemp("sd15"))
+def painter(directory):
+    return inpainter(directory)
+
+
+@pytest.fixture(scope="module")
+def sd15(tiny_models):
+    return tiny_models.sd15
+
+
+@pytest.fixture(scope="module")
+def sd15_painter(sd15):
+    return inpainter(sd15)
 
 
 def inpainter(directory, sampler=SAMPLER, **more) -> Inpainter:
@@ -41,32 +51,20 @@ def task(seed=0, **more) -> Task:
     return Task(**{**given, "seed": seed, "strength": 0.75, **more})
 
 
-def plain(directory, prompt, seed, strength, pixels, hard_mask):
+def painted(directory, prompt, seed, strength, pixels, hard_mask):
     """The painted region as a user of diffusers would make it."""
-    pipe = diffusers.AutoPipelineForInpainting.from_pretrained(directory)
-    pipe.scheduler = diffusers.DDIMScheduler.from_config(pipe.scheduler.config)
-    pipe.set_progress_bar_config(disable=True)
-    return pipe(
-        prompt,
-        image=Image.fromarray(pixels),
-        mask_image=Image.fromarray(hard_mask),
-        generator=torch.Generator("cpu").manual_seed(seed),
-        strength=strength,
-        num_inference_steps=4,
-        guidance_scale=5.0,
-        width=32,
-        height=32,
-        output_type="np",
-    ).images[0]
+    pipe = plain.pipeline(directory, diffusers.DDIMScheduler, diffusers.AutoPipelineForInpainting)
+    image, mask = Image.fromarray(pixels), Image.fromarray(hard_mask)
+    return plain.picture(pipe, prompt, seed, 4, image=image, mask_image=mask, strength=strength)
 
 
 @pytest.mark.parametrize("strength", [0.5, 1.0])
-def test_alone_it_is_the_plain_pipeline_to_the_last_bit(directory, strength):
+def test_alone_it_is_the_plain_pipeline_to_the_last_bit(directory, painter, strength):
     one = task(3, strength=strength)
-    (made,) = inpainter(directory)([one])
+    (made,) = painter([one])
     hard = np.zeros((32, 32), np.uint8)
     hard[8:24, 8:24] = 255  # whole latents of 8 pixels
-    image = plain(directory, "a red ball", 3, strength, one.photo_HWC, hard)
+    image = painted(directory, "a red ball", 3, strength, one.photo_HWC, hard)
     levels = (image * 255).round().astype(np.uint8)
     assert made.reason is None
     assert np.array_equal(made.photo_HWC, paste(one.photo_HWC, levels, MASK))
@@ -74,19 +72,17 @@ def test_alone_it_is_the_plain_pipeline_to_the_last_bit(directory, strength):
     assert (made.photo_HWC[MASK == 1] != one.photo_HWC[MASK == 1]).mean() > 0.9
 
 
-def test_in_a_batch_of_several_strengths_it_is_the_same_to_rounding(directory):
-    loaded = inpainter(directory)
+def test_in_a_batch_of_several_strengths_it_is_the_same_to_rounding(painter):
     tasks = [task(i, strength=s) for i, s in enumerate([0.5, 1.0, 0.5, 0.75, 1.0])]
-    together = loaded(tasks)
+    together = painter(tasks)
     for one, made in zip(tasks, together, strict=True):
-        (alone,) = loaded([one])
+        (alone,) = painter([one])
         difference = np.abs(made.photo_HWC.astype(int) - alone.photo_HWC)
         assert difference.max() <= 1
         assert (difference > 0).mean() < 0.01
 
 
-def test_seeds_and_prompts_and_strengths_matter(sd15):
-    loaded = inpainter(sd15)
+def test_seeds_and_prompts_and_strengths_matter(sd15_painter):
     first = task(1)
     others = [
         task(2, photo_HWC=photo(1)),
@@ -94,21 +90,21 @@ def test_seeds_and_prompts_and_strengths_matter(sd15):
         task(1, prompt="a portrait of a woman"),
         task(1, photo_HWC=photo(9)),
     ]
-    made = [one.photo_HWC for one in loaded([first, *others])]
+    made = [one.photo_HWC for one in sd15_painter([first, *others])]
     assert all(not np.array_equal(made[0], other) for other in made[1:])
 
 
-def test_a_region_of_a_larger_photo_is_painted_and_the_rest_kept(sd15):
+def test_a_region_of_a_larger_photo_is_painted_and_the_rest_kept(sd15, sd15_painter):
     large = photo(5, 90, 120)
     mask = box_mask((50, 30, 80, 70), (90, 120), feather=4)
     region = (40, 10, 104, 74)
     one = task(photo_HWC=large, mask_HW=mask, region=region)
-    (made,) = inpainter(sd15)([one])
+    (made,) = sd15_painter([one])
     assert made.photo_HWC.shape == large.shape
     assert np.array_equal(made.photo_HWC[mask == 0], large[mask == 0])
     part = Image.fromarray(large[10:74, 40:104]).resize((32, 32), Image.Resampling.LANCZOS)
     hard = repainted(one, (32, 32), 8)
-    image = plain(sd15, "a red ball", 0, 0.75, np.asarray(part), np.asarray(hard))
+    image = painted(sd15, "a red ball", 0, 0.75, np.asarray(part), np.asarray(hard))
     levels = Image.fromarray((image * 255).round().astype(np.uint8))
     whole = large.copy()
     whole[10:74, 40:104] = np.asarray(levels.resize((64, 64), Image.Resampling.LANCZOS))
@@ -126,9 +122,9 @@ def test_every_latent_under_the_mask_is_painted():
             assert (painted[block] == 255 * (mask[block] > 0).any()).all()
 
 
-def test_the_roundtrip_is_the_vae_alone_with_the_same_mask(directory):
+def test_the_roundtrip_is_the_vae_alone_with_the_same_mask(directory, painter):
     tasks = [task(1), task(2)]
-    made = inpainter(directory).roundtrip(tasks)
+    made = painter.roundtrip(tasks)
     vae = diffusers.AutoencoderKL.from_pretrained(directory, subfolder="vae")
     for one, good in zip(tasks, made, strict=True):
         x = torch.tensor(one.photo_HWC).permute(2, 0, 1)[None] / 127.5 - 1
@@ -156,30 +152,30 @@ def test_pictures_that_are_not_numbers_have_a_reason(sd15):
     assert loaded.roundtrip([task()])[0].reason == "nan"
 
 
-def test_nothing_to_do_is_done(sd15):
-    loaded = inpainter(sd15)
-    assert loaded([]) == []
-    assert loaded.roundtrip([]) == []
+def test_nothing_to_do_is_done(sd15_painter):
+    assert sd15_painter([]) == []
+    assert sd15_painter.roundtrip([]) == []
 
 
-def test_a_lora_acts_and_one_that_does_nothing_is_refused(sd15, tmp_path):
+def test_a_lora_acts_and_one_that_does_nothing_is_refused(sd15, sd15_painter, tmp_path):
     acts = str(tiny.lora(tmp_path / "acts", sd15))
     with_lora = inpainter(sd15, lora=Lora(id=acts))([task()])[0].photo_HWC
-    assert not np.array_equal(with_lora, inpainter(sd15)([task()])[0].photo_HWC)
+    assert not np.array_equal(with_lora, sd15_painter([task()])[0].photo_HWC)
     zero = str(tiny.lora(tmp_path / "zero", sd15, scale=0.0))
     with pytest.raises(UserError, match="must change the picture"):
         inpainter(sd15, lora=Lora(id=zero))([task()])
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.2, 1.01])
-def test_strengths_that_leave_no_step_are_refused(sd15, strength):
+def test_strengths_that_leave_no_step_are_refused(sd15_painter, strength):
     with pytest.raises(UserError, match="strength must be from 1/steps to 1"):
-        inpainter(sd15)([task(strength=strength)])
+        sd15_painter([task(strength=strength)])
 
 
-def test_models_that_cannot_inpaint_are_refused(tmp_path):
+def test_models_that_cannot_inpaint_are_refused(tiny_models, tmp_path):
     with pytest.raises(UserError, match="or SDXL, got PixArt"):
-        inpainter(tiny.pixart(tmp_path / "pixart"))
-    eight = tiny._sd15(tmp_path / "eight", diffusers.StableDiffusionPipeline, channels=8)
+        inpainter(tiny_models.pixart)
+    unet = tiny.sd_unet(in_channels=8)
+    eight = tiny.save_sd(tmp_path, diffusers.StableDiffusionPipeline, tiny.vae(), unet)
     with pytest.raises(UserError, match="4 or 9 channels, got 8"):
         inpainter(eight)

@@ -35,7 +35,7 @@ def test_text_is_projected_once_a_batch(tiny_models, monkeypatch, name, interval
     assert len(seen) == 2 * passes
 
 
-def test_another_text_is_projected_anew():
+def test_another_text_is_projected_again():
     layer = torch.nn.Sequential()
     layer.add_module("attn2", torch.nn.ModuleDict({"to_k": torch.nn.Linear(4, 4)}))
     to_k = layer.attn2["to_k"]

@@ -1,8 +1,8 @@
 """A LoRA in any layout means W + scale · alpha / rank · up @ down, and nothing of it is lost."""
 
 import json
+from functools import cache, partial
 
-import diffusers
 import numpy as np
 import pytest
 import torch
@@ -14,7 +14,7 @@ from raypipe.models.diffusion.generator import Generator
 from raypipe.models.diffusion.text import TextEncoder
 from raypipe.models.lora.ldm_names import unet_name
 from raypipe.weights.identity import model_identity
-from tests.support import tiny
+from tests.support import plain, tiny
 from tests.support.lora_files import Matrices, matrices, merged, with_text_model, write
 
 SAMPLER = Sampler(scheduler="euler", steps=2, guidance=5.0, width=32, height=32)
@@ -47,31 +47,19 @@ def picture(model) -> np.ndarray:
     return Generator(model, SAMPLER, "cpu")(["a red ball"], [1]).images_BHWC[0]
 
 
-def picture_of(pipe) -> np.ndarray:
-    """What the plain pipeline draws with the same settings."""
-    pipe.scheduler = diffusers.EulerDiscreteScheduler.from_config(pipe.scheduler.config)
-    more = {}
-    if isinstance(pipe, diffusers.PixArtAlphaPipeline):
-        more = {"use_resolution_binning": False, "clean_caption": False}
-    return pipe(
-        "a red ball",
-        generator=torch.Generator("cpu").manual_seed(1),
-        num_inference_steps=2,
-        guidance_scale=5.0,
-        width=32,
-        height=32,
-        output_type="np",
-        **more,
-    ).images[0]
+@cache
+def unchanged(directory) -> np.ndarray:
+    """The picture without a LoRA."""
+    return picture(Model(name="m", id=str(directory)))
 
 
 def check(directory, file, layers: Matrices, scale=0.7):
     """The LoRA in the file draws what the merged weights draw, and not what those without do."""
     model = Model(name="m", id=str(directory), lora=Lora(id=str(file), scale=scale))
     model_identity(model)  # does not refuse it
-    expected = picture_of(merged(directory, layers, scale))
+    expected = plain.picture(merged(directory, layers, scale), steps=2)
     assert np.abs(picture(model) - expected).max() < 1e-4
-    assert np.abs(picture(model.model_copy(update={"lora": None})) - expected).max() > 1e-3
+    assert np.abs(unchanged(directory) - expected).max() > 1e-3
     encoder, apart = TextEncoder(model, SAMPLER, "cpu"), Generator(model, SAMPLER, "cpu", False)
     made = apart(["a red ball"], [1], texts=[encoder.encode("a red ball")])
     assert np.abs(made.images_BHWC[0] - expected).max() < 1e-4
@@ -105,10 +93,7 @@ def test_the_layers_of_these_tests_are_there(base):
 
 def test_peft_layout(base, tmp_path):
     _, directory, layers = base
-    file = tmp_path / "l.safetensors"
-    check(
-        directory, write(file, layers, ".lora_A.weight", ".lora_B.weight", with_text_model), layers
-    )
+    check(directory, write(tmp_path / "l.safetensors", layers, with_text_model), layers)
 
 
 def test_diffusers_layout(base, tmp_path):
@@ -118,8 +103,8 @@ def test_diffusers_layout(base, tmp_path):
         linear = "_linear_layer" if name.startswith("text_encoder") else ""
         return f"{with_text_model(name)}.lora{linear}"
 
-    file = tmp_path / "l.safetensors"
-    check(directory, write(file, layers, ".down.weight", ".up.weight", rename), layers)
+    file = write(tmp_path / "l.safetensors", layers, rename, ".down.weight", ".up.weight")
+    check(directory, file, layers)
 
 
 def test_diffusers_oldest_layout(tiny_models, tmp_path):
@@ -129,7 +114,7 @@ def test_diffusers_oldest_layout(tiny_models, tmp_path):
         name = name.replace("attn1.", "attn1.processor.").replace("attn2.", "attn2.processor.")
         return name.removesuffix(".0") + "_lora"
 
-    file = write(tmp_path / "l.safetensors", layers, ".down.weight", ".up.weight", rename)
+    file = write(tmp_path / "l.safetensors", layers, rename, ".down.weight", ".up.weight")
     check(tiny_models.sd15, file, layers)
 
 
@@ -144,7 +129,7 @@ def kohya(family: str, name: str) -> str:
 
 
 def write_kohya(path, family, layers, alphas):
-    write(path, layers, ".lora_down.weight", ".lora_up.weight", lambda name: kohya(family, name))
+    write(path, layers, partial(kohya, family), ".lora_down.weight", ".lora_up.weight")
     tensors = load_file(path)
     for name, alpha in zip(layers, alphas, strict=True):
         tensors[f"{kohya(family, name)}.alpha"] = torch.tensor(alpha)
@@ -188,17 +173,17 @@ def test_kohya_as_diffusers_reads_it(tiny_models, tmp_path):
     """Where diffusers can read such a file, the picture is the same."""
     layers = matrices(tiny_models.sdxl, ("attentions.0.transformer_blocks.0.attn1.to_q",))
     file = write_kohya(tmp_path / "l.safetensors", "sdxl", layers, [1.0] * len(layers))
-    pipe = diffusers.DiffusionPipeline.from_pretrained(tiny_models.sdxl)
+    pipe = plain.pipeline(tiny_models.sdxl)
     pipe.load_lora_weights(tmp_path, weight_name=file.name, adapter_name="x")
     pipe.set_adapters(["x"], [0.7])
     model = Model(name="m", id=str(tiny_models.sdxl), lora=Lora(id=str(file), scale=0.7))
-    assert np.abs(picture(model) - picture_of(pipe)).max() < 1e-5
+    assert np.abs(picture(model) - plain.picture(pipe, steps=2)).max() < 1e-5
 
 
 def test_ranks_may_differ(tiny_models, tmp_path):
     layers = matrices(tiny_models.pixart, ("attn1.to_q",), 2)
     layers |= matrices(tiny_models.pixart, ("attn1.to_v",), 4)
-    file = write(tmp_path / "l.safetensors", layers, ".lora_A.weight", ".lora_B.weight")
+    file = write(tmp_path / "l.safetensors", layers)
     check(tiny_models.pixart, file, layers)
 
 
@@ -209,16 +194,14 @@ def test_a_directory_that_peft_wrote(tiny_models, tmp_path):
     def rename(name):
         return name.replace("transformer.", "base_model.model.", 1)
 
-    write(
-        tmp_path / "adapter_model.safetensors", layers, ".lora_A.weight", ".lora_B.weight", rename
-    )
+    write(tmp_path / "adapter_model.safetensors", layers, rename)
     (tmp_path / "adapter_config.json").write_text(json.dumps({"r": 2, "lora_alpha": 6}))
     check(tiny_models.pixart, tmp_path, {n: (down, 3 * up) for n, (down, up) in layers.items()})
 
 
 def test_the_alpha_in_a_header_that_diffusers_wrote(tiny_models, tmp_path):
     layers = matrices(tiny_models.sd15, ("attn1.to_q", "attn1.to_k"))
-    file = write(tmp_path / "l.safetensors", layers, ".lora_A.weight", ".lora_B.weight")
+    file = write(tmp_path / "l.safetensors", layers)
     training = {"unet.r": 2, "unet.lora_alpha": 4, "unet.alpha_pattern": {"attn1.to_k": 1}}
     metadata = {"format": "pt", "lora_adapter_metadata": json.dumps(training)}
     save_file(load_file(file), file, metadata=metadata)
@@ -251,15 +234,15 @@ def test_a_matrix_without_the_other_is_refused(tiny_models, tmp_path):
     assert refused(tiny_models.sd15, file).endswith(f"comes without {lost}")
 
 
-def test_a_layer_that_the_model_lacks_is_refused(tiny_models, tmp_path):
+def test_a_layer_that_the_model_does_not_have_is_refused(tiny_models, tmp_path):
     layers = matrices(tiny_models.sdxl, ("layers.3.mlp.fc1",))
-    file = write(tmp_path / "l.safetensors", layers, ".lora_A.weight", ".lora_B.weight")
+    file = write(tmp_path / "l.safetensors", layers)
     with pytest.raises(UserError, match=r"text_encoder_2.*no such module in model m"):
         model_identity(Model(name="m", id=str(tiny_models.sd15), lora=Lora(id=str(file))))
     told = refused(tiny_models.sd15, file)
     assert told.endswith("it changes text_encoder_2, which the model does not have")
     layers = {f"unet.nothing.{name}": value for name, value in layers.items()}
-    file = write(tmp_path / "l.safetensors", layers, ".lora_A.weight", ".lora_B.weight")
+    file = write(tmp_path / "l.safetensors", layers)
     assert "no layer nothing.text_encoder" in refused(tiny_models.sd15, file)
 
 
@@ -286,7 +269,7 @@ def test_a_part_that_changes_nothing_may_stand_beside_one_that_does(tiny_models,
         for name, (down, up) in layers.items()
     }
     file = tmp_path / "l.safetensors"
-    write(file, layers, ".lora_A.weight", ".lora_B.weight", with_text_model)
+    write(file, layers, with_text_model)
     check(tiny_models.sd15, file, layers)
     save_file({key: value * 0 for key, value in load_file(file).items()}, file)
     model = Model(name="m", id=str(tiny_models.sd15), lora=Lora(id=str(file)))

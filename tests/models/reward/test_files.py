@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 from pydantic import ValidationError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from raypipe.config.networks import Reward, RewardFacts
 from raypipe.errors import UserError
@@ -234,14 +234,6 @@ def test_a_tokenizer_of_other_words_is_refused(copy):
         load_reward(str(copy), "cpu")
     (copy / "vocab.txt").unlink()
     with pytest.raises(UserError, match=r"must have vocab.txt or tokenizer.json"):
-        load_reward(str(copy), "cpu")
-
-
-def test_missing_and_foreign_keys_of_a_file_are_named(copy):
-    tensors = load_file(copy / "model.safetensors")
-    tensors["mlp.layers.8.bias"] = tensors.pop("mlp.layers.7.bias")
-    save_file(tensors, copy / "model.safetensors")
-    with pytest.raises(UserError, match=r"missing mlp.layers.7.bias; foreign mlp.layers.8.bias"):
         load_reward(str(copy), "cpu")
 
 

@@ -70,7 +70,7 @@ def small(tmp_path):
     return find_reward(tmp_path / "small")
 
 
-def test_the_command_that_makes_the_environment_is_told(small, tmp_path, monkeypatch):
+def test_the_command_that_makes_the_environment_is_named(small, tmp_path, monkeypatch):
     monkeypatch.setenv(VARIABLE, str(tmp_path / "python"))
     told = f"run `make env-imagereward`.*got {tmp_path}/python"
     with pytest.raises(UserError, match=told):
@@ -80,7 +80,7 @@ def test_the_command_that_makes_the_environment_is_told(small, tmp_path, monkeyp
         interpreter(asked)
 
 
-def test_a_process_that_dies_is_told(small, tmp_path):
+def test_a_process_that_dies_is_reported(small, tmp_path):
     python = tmp_path / "python"
     python.write_text("#!/bin/sh\necho first >&2\necho 'no module named x' >&2\nexit 3\n")
     python.chmod(0o755)

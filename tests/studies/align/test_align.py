@@ -162,7 +162,7 @@ def test_the_page_shows_every_metric_and_comparison(ask):
         ({"run": "nowhere"}, "run must be a finished run of jobs/evaluate.py, got nowhere"),
     ],
 )
-def test_bad_input_is_told_in_one_line(ask, changes, told):
+def test_bad_input_is_refused_in_one_line(ask, changes, told):
     with pytest.raises(UserError) as caught:
         ask(("a", "b", "left"), **changes)
     assert told in str(caught.value)

@@ -117,7 +117,7 @@ def test_hpds_test_and_training_files(tmp_path):
         ("c.json", '[{"image_path": ["a"], "rank": ["x"]}]', "of paths and of numbers"),
     ],
 )
-def test_a_file_that_says_nothing_is_told(tmp_path, name, content, told):
+def test_a_file_without_a_choice_is_refused(tmp_path, name, content, told):
     (tmp_path / name).write_text(content)
     with pytest.raises(UserError, match=told):
         read_choices(str(tmp_path / name))

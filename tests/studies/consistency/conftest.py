@@ -1,6 +1,5 @@
 """Small real runs: drawn pictures, embedded by their own pixels, scored by the real core."""
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,7 +7,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from PIL import Image
 
 from raypipe.core.bootstrap import crossed_bootstrap
 from raypipe.core.consistency import convergence, score_prompts
@@ -20,6 +18,8 @@ from raypipe.report.thumbnail import make_thumbnail
 from raypipe.storage import schema
 from raypipe.studies.consistency.evidence import Missing, Pair
 from raypipe.studies.consistency.pictures import Thumbnail
+from tests.support import HOSTILE
+from tests.support.pictures import encoded
 
 ENCODER = "pixels"
 
@@ -43,12 +43,6 @@ def draw(rng: np.random.Generator, colour: np.ndarray, spread: float) -> np.ndar
     disc = (y - centre[0]) ** 2 + (x - centre[1]) ** 2 < 16
     ground = np.clip(colour + 40 * spread * rng.normal(size=3), 0, 255)
     return np.where(disc[..., None], 255 - ground, ground).astype(np.uint8)
-
-
-def encode(picture: np.ndarray) -> bytes:
-    out = io.BytesIO()
-    Image.fromarray(picture).save(out, "PNG")
-    return out.getvalue()
 
 
 def make_world(
@@ -96,7 +90,7 @@ def make_world(
         world.calls.append((model, key))
         drawn = pictures[model][ids.index(key)]
         return [
-            Thumbnail(f"{model}/{key}/{i}", 1000 + i, make_thumbnail(encode(picture)), schema.OK)
+            Thumbnail(f"{model}/{key}/{i}", 1000 + i, make_thumbnail(encoded(picture)), schema.OK)
             for i, picture in enumerate(drawn)
         ]
 
@@ -130,28 +124,10 @@ def _against_itself(scores: np.ndarray, n_images: int) -> Any:
     return split_half(scores, seed=0, splits=20)
 
 
-HOSTILE = [
-    'a "quoted" fox & its <b>cub</b>',
-    "<script>alert(1)</script>",
-    "</style></title><img src=x onerror=alert(1)>",
-    "../../etc/passwd",
-    "{{ 7 * 7 }} {% raw %} ${x} $a_b$",
-    "emoji 🦊🎨 and\nnew\nlines\tand tabs",
-    "right to left ‮ שלום",
-    " ".join(["castle"] * 500),
-]
-
-
 @pytest.fixture(scope="session")
 def small() -> World:
-    """Two models that differ, eight hostile prompts and a few plain ones, six seeds."""
-    plain = [f"a disc on a ground, number {i}" for i in range(6)]
-    return make_world({"wild": 1.0, "calm": 0.3}, HOSTILE + plain, n_images=6)
-
-
-@pytest.fixture(scope="session")
-def hostile() -> list[str]:
-    return HOSTILE
+    """Two models that differ, hostile prompts and a plain one, six seeds."""
+    return make_world({"wild": 1.0, "calm": 0.3}, [*HOSTILE, "a disc on a ground"], n_images=6)
 
 
 @pytest.fixture(scope="session")

@@ -14,16 +14,13 @@ from raypipe.config.sections import Pool
 from raypipe.models.encoder import LoadedEncoder
 from raypipe.storage import schema
 from raypipe.studies.consistency.embed import Embed, columns
-from tests.support import tiny
+from tests.support.pictures import encoded, noise
 
 DAMAGED = b"no picture"
 
 
 def _png(seed: int) -> bytes:
-    pixels = np.random.default_rng(seed).integers(0, 255, (40, 56, 3), dtype=np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
+    return encoded(noise(seed, 40, 56))
 
 
 def _batch(pictures: list[bytes]) -> pa.Table:
@@ -32,8 +29,8 @@ def _batch(pictures: list[bytes]) -> pa.Table:
 
 
 @pytest.fixture(scope="module")
-def config(tmp_path_factory):
-    return Encoder(id=str(tiny.encoder(tmp_path_factory.mktemp("clip"))))
+def config(tiny_models):
+    return Encoder(id=str(tiny_models.encoder))
 
 
 def test_vectors_are_the_encoders_own_in_order(config):

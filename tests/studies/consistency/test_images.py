@@ -15,6 +15,7 @@ from raypipe.core.masks import is_blank
 from raypipe.inputs.codec import decode, encode, inspect
 from raypipe.storage import schema
 from raypipe.studies.consistency.images import image_columns, stored_images
+from tests.support.pictures import encoded, noise
 
 PNG, WEBP, JPEG = (Storage(format=name) for name in ("png", "webp", "jpeg"))
 PIXELS = npst.arrays(
@@ -24,37 +25,30 @@ PIXELS = npst.arrays(
 )
 
 
-def noise(height=24, width=16) -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
-
-
-def file(pixels, kind="PNG", **more) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, kind, **more)
-    return buffer.getvalue()
+NOISE = noise(0, 24, 16)
 
 
 @pytest.mark.parametrize("storage", [PNG, WEBP], ids=["png", "webp"])
 @given(PIXELS)
 def test_lossless_formats_keep_every_value(storage, pixels_HWC):
-    encoded = encode(pixels_HWC.astype(np.float32) / 255, storage)
-    assert (encoded.height, encoded.width) == pixels_HWC.shape[:2]
+    made = encode(pixels_HWC.astype(np.float32) / 255, storage)
+    assert (made.height, made.width) == pixels_HWC.shape[:2]
     if np.ptp(pixels_HWC, axis=(0, 1)).max() < 2:
-        assert (encoded.data, encoded.reason) == (None, "blank")
+        assert (made.data, made.reason) == (None, "blank")
         return
-    assert encoded.reason is None
-    assert (np.asarray(decode(encoded.data)) == pixels_HWC).all()
-    assert Image.open(io.BytesIO(encoded.data)).format.lower() == storage.format
+    assert made.reason is None
+    assert (np.asarray(decode(made.data)) == pixels_HWC).all()
+    assert Image.open(io.BytesIO(made.data)).format.lower() == storage.format
 
 
 def test_jpeg_follows_its_quality():
     smooth = np.linspace(0, 1, 64 * 64 * 3, dtype=np.float32).reshape(64, 64, 3)
     sizes = []
     for quality in (30, 95):
-        encoded = encode(smooth, Storage(format="jpeg", quality=quality))
-        assert np.abs(np.asarray(decode(encoded.data)) / 255.0 - smooth).mean() < 0.02
-        assert Image.open(io.BytesIO(encoded.data)).format == "JPEG"
-        sizes.append(len(encoded.data))
+        made = encode(smooth, Storage(format="jpeg", quality=quality))
+        assert np.abs(np.asarray(decode(made.data)) / 255.0 - smooth).mean() < 0.02
+        assert Image.open(io.BytesIO(made.data)).format == "JPEG"
+        sizes.append(len(made.data))
     assert sizes[0] < sizes[1]
 
 
@@ -65,11 +59,11 @@ def test_values_outside_0_to_1_are_clipped_and_rounded_not_wrapped():
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_one_value_that_is_no_number_spoils_the_picture(bad):
-    pixels = noise().astype(np.float32) / 255
+def test_one_value_that_is_no_number_makes_the_picture_unusable(bad):
+    pixels = NOISE.astype(np.float32) / 255
     pixels[3, 4, 1] = bad
-    encoded = encode(pixels, PNG)
-    assert (encoded.data, encoded.width, encoded.height, encoded.reason) == (None, 16, 24, "nan")
+    made = encode(pixels, PNG)
+    assert (made.data, made.width, made.height, made.reason) == (None, 16, 24, "nan")
 
 
 def test_blank_means_that_no_channel_varies():
@@ -79,36 +73,35 @@ def test_blank_means_that_no_channel_varies():
         almost = flat.copy()
         almost[4, 4, 2] += change
         assert is_blank(almost) is blank
-        assert (inspect(file(almost)).reason == "blank") is blank
+        assert (inspect(encoded(almost)).reason == "blank") is blank
     assert encode(np.zeros((8, 8, 3), np.float32), PNG).reason == "blank"
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
 def test_a_picture_that_exists_keeps_its_bytes(kind):
-    data = file(noise(), kind)
+    data = encoded(NOISE, kind)
     found = inspect(data)
     assert (found.data, found.width, found.height, found.reason) == (data, 16, 24, None)
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "RGBA", "1", "CMYK", "I;16", "LA"])
 def test_every_colour_mode_is_read_as_rgb(mode):
-    image = Image.fromarray(noise())
+    image = Image.fromarray(NOISE)
     image = image.convert("L").convert("I;16") if mode == "I;16" else image.convert(mode)
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG" if mode == "CMYK" else "PNG")
-    assert decode(buffer.getvalue()).mode == "RGB"
-    assert inspect(buffer.getvalue()).reason in (None, "blank")
+    data = encoded(image, "JPEG" if mode == "CMYK" else "PNG")
+    assert decode(data).mode == "RGB"
+    assert inspect(data).reason in (None, "blank")
 
 
-def test_what_is_not_there_or_no_picture_is_told():
+def test_what_is_not_there_or_no_picture_has_a_reason():
     assert inspect(None).reason == "missing"
-    whole = file(noise())
+    whole = encoded(NOISE)
     for data in (
         b"",
         b"no picture",
         whole[:-40],
-        file(noise(), "JPEG")[:100],
-        file(noise(), "BMP"),  # no format of ours
+        encoded(NOISE, "JPEG")[:100],
+        encoded(NOISE, "BMP"),  # no format of ours
         whole[:36] + b"\x0c" + whole[37:],  # a chunk that ends too soon
     ):
         assert inspect(data) == inspect(b"")
@@ -121,7 +114,7 @@ def test_what_is_not_there_or_no_picture_is_told():
     st.none() | st.integers(0, 3000),
 )
 def test_a_damaged_file_never_stops_a_run(kind, changes, cut):
-    data = bytearray(file(noise(), kind))
+    data = bytearray(encoded(NOISE, kind))
     for at, value in changes:
         data[at % len(data)] = value
     found = inspect(bytes(data[:cut]))
@@ -130,8 +123,8 @@ def test_a_damaged_file_never_stops_a_run(kind, changes, cut):
 
 
 def test_columns_say_what_became_of_each_picture():
-    encoded = [encode(noise() / np.float32(255), PNG), inspect(None), inspect(b"x")]
-    columns = image_columns(encoded, [False, True, False], "cpu")
+    made = [encode(NOISE / np.float32(255), PNG), inspect(None), inspect(b"x")]
+    columns = image_columns(made, [False, True, False], "cpu")
     assert columns["status"].to_pylist() == [schema.OK, schema.QUARANTINED, schema.QUARANTINED]
     assert columns["reason"].to_pylist() == [None, "missing", "unreadable"]
     assert columns["truncated"].to_pylist() == [False, True, False]

@@ -10,22 +10,20 @@ from raypipe.report.thumbnail import make_thumbnail
 from raypipe.studies.consistency import pictures
 from raypipe.studies.consistency.pictures import choose
 from raypipe.studies.consistency.results import build_results
+from tests.support.pictures import encoded
 
 
 @pytest.mark.parametrize(
     ("mode", "kind"), [("RGB", "PNG"), ("RGBA", "PNG"), ("L", "PNG"), ("RGB", "JPEG"), ("P", "PNG")]
 )
 def test_a_thumbnail_is_small_and_keeps_its_shape(mode, kind):
-    out = io.BytesIO()
-    Image.effect_noise((800, 400), 50).convert(mode).save(out, kind)
-    with Image.open(io.BytesIO(make_thumbnail(out.getvalue(), 160))) as small:
+    data = encoded(Image.effect_noise((800, 400), 50).convert(mode), kind)
+    with Image.open(io.BytesIO(make_thumbnail(data, 160))) as small:
         assert (small.format, small.size) == ("WEBP", (160, 80))
 
 
 def test_a_thumbnail_is_never_enlarged():
-    out = io.BytesIO()
-    Image.new("RGB", (64, 64)).save(out, "PNG")
-    with Image.open(io.BytesIO(make_thumbnail(out.getvalue(), 160))) as small:
+    with Image.open(io.BytesIO(make_thumbnail(encoded(Image.new("RGB", (64, 64))), 160))) as small:
         assert small.size == (64, 64)
 
 

@@ -1,12 +1,10 @@
 """Plans over pictures that exist, alone and beside models that generate."""
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
-from raypipe.errors import UserError
 from raypipe.studies.consistency.plan import batches, make_plan
 from raypipe.studies.consistency.settings import Consistency
+from tests.support.mistakes import mistake
 
 TREE = {"one": {"a cat": [3, 1], "a dog": [1, 3]}, "two": {"a cat": [1, 3], "a dog": [3, 1]}}
 
@@ -26,12 +24,6 @@ def over(tree, tiny_models, tmp_path):
         )
 
     return make
-
-
-def mistake(config) -> str:
-    with pytest.raises(UserError) as caught:
-        make_plan(config)
-    return str(caught.value)
 
 
 def test_all_that_is_found_is_taken(over, tmp_path):
@@ -57,10 +49,10 @@ def test_a_picture_in_place_of_another_is_another_sample(over, tmp_path):
     ]
 
 
-def test_models_must_have_the_same_seeds_and_are_told_which(over):
-    told = mistake(over({"one": {"a cat": [1, 2]}, "two": {"a cat": [1, 2, 3]}}))
+def test_models_must_have_the_same_seeds_and_the_others_are_named(over):
+    told = mistake(make_plan, over({"one": {"a cat": [1, 2]}, "two": {"a cat": [1, 2, 3]}}))
     assert told == "all models must have images of the same seeds: one is missing 3"
-    told = mistake(over({}, seeds=[1, 2, 9]))
+    told = mistake(make_plan, over({}, seeds=[1, 2, 9]))
     assert told == (
         "all models must have images of the same seeds: one is missing 9; two is missing 9"
     )
@@ -68,12 +60,12 @@ def test_models_must_have_the_same_seeds_and_are_told_which(over):
 
 
 def test_one_picture_a_prompt_is_not_enough(over):
-    assert mistake(over({"one": {"a cat": [1]}})) == (
+    assert mistake(make_plan, over({"one": {"a cat": [1]}})) == (
         "a consistency score needs at least 2 seeds, got 1"
     )
 
 
-def test_a_picture_that_lacks_has_an_empty_source(over):
+def test_a_missing_picture_has_an_empty_source(over):
     plan = make_plan(over({"one": {"a cat": [1, 2], "a dog": [1]}}))
     sources = {(row["prompt"], row["seed"]): row["source"] for row in plan.samples().to_pylist()}
     assert len(sources) == 4
@@ -81,18 +73,18 @@ def test_a_picture_that_lacks_has_an_empty_source(over):
 
 
 def test_a_models_name_must_be_one(over):
-    told = mistake(over({"my model": {"a cat": [1, 2]}}))
+    told = mistake(make_plan, over({"my model": {"a cat": [1, 2]}}))
     assert told.startswith("a model's name must be letters, digits and . _ + -")
     assert "got 'my model' among the images" in told
 
 
 def test_a_model_without_pictures_is_named(over):
-    told = mistake(over(models=[{"name": "three"}]))
+    told = mistake(make_plan, over(models=[{"name": "three"}]))
     assert told == "no images of model three; there are ['one', 'two']"
 
 
 def test_prompts_without_pictures_are_counted_and_the_first_is_named(over):
-    told = mistake(over(prompts=["a cat", "a bird", "a fish"]))
+    told = mistake(make_plan, over(prompts=["a cat", "a bird", "a fish"]))
     assert told == "2 of 3 prompts have no images of model one, the first is 'a bird'"
 
 
@@ -150,22 +142,3 @@ def test_pictures_and_a_generating_model_go_together(over, tiny_models):
     counts = batch_ids.value_counts().to_pylist()
     by_id = {count["values"]: count["counts"] for count in counts}
     assert [by_id[batch_id] for batch_id in batch_ids.to_pylist()] == sizes
-
-
-def test_parquet_pictures_plan_alike(tmp_path, tiny_models):
-    rows = [(m, p, s, b"x") for m in "ab" for p in ("a cat", "../..") for s in (5, 6)]
-    columns = dict(zip(("model", "prompt", "seed", "image"), zip(*rows, strict=True), strict=True))
-    pq.write_table(pa.table({k: list(v) for k, v in columns.items()}), tmp_path / "x.parquet")
-    config = Consistency.model_validate(
-        {
-            "images": {"parquet": str(tmp_path / "x.parquet")},
-            "encoder": {"id": str(tiny_models.encoder)},
-            "output": "o",
-        }
-    )
-    plan = make_plan(config)
-    assert [(row["model"], row["prompt"], row["seed"]) for row in plan.samples().to_pylist()] == [
-        row[:3] for row in rows
-    ]
-    sources = plan.samples()["source"].to_pylist()
-    assert [source.rpartition("#")[2] for source in sources] == list("01234567")

@@ -1,8 +1,5 @@
 """Pictures that exist reach the run byte for byte, from every kind of source."""
 
-import io
-
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -12,19 +9,14 @@ from raypipe.config.inputs import Images
 from raypipe.inputs import pictures as existing
 from raypipe.storage import schema
 from raypipe.studies.consistency.read import LoadImages, ReadImages
-
-
-def picture(seed: int, mode: str = "RGB") -> bytes:
-    pixels = np.random.default_rng(seed).integers(0, 255, (9, 12, 3), dtype=np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).convert(mode).save(buffer, "PNG")
-    return buffer.getvalue()
+from tests.support.mistakes import mistake
+from tests.support.pictures import encoded, noise
 
 
 @pytest.fixture
 def rows():
     return [
-        {"model": model, "prompt": prompt, "seed": seed, "image": picture(seed)}
+        {"model": model, "prompt": prompt, "seed": seed, "image": encoded(noise(seed))}
         for model in ("a", "b")
         for prompt in ("a ball", "a box / '😀'")
         for seed in range(3)
@@ -53,8 +45,9 @@ def test_parquet_over_several_files_and_row_groups(rows, tmp_path):
         assert (got["width"], got["height"], got["status"]) == (12, 9, schema.OK)
 
 
-def test_a_hugging_face_data_set(rows, tmp_path):
+def test_a_hugging_face_data_set(rows, tmp_path, monkeypatch):
     datasets = pytest.importorskip("datasets", reason="the hub extra is not installed")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     features = datasets.Features(
         {
             "model": datasets.Value("string"),
@@ -66,18 +59,21 @@ def test_a_hugging_face_data_set(rows, tmp_path):
     stored = [{**row, "image": {"bytes": row["image"], "path": None}} for row in rows]
     datasets.Dataset.from_list(stored, features=features).to_parquet(tmp_path / "train.parquet")
     found = read(Images(huggingface=str(tmp_path)))
+    assert list(found) == [(row["model"], row["prompt"], row["seed"]) for row in rows]
     for row in rows:
         assert found[row["model"], row["prompt"], row["seed"]]["image"] == row["image"]
+    told = mistake(existing.list_pictures, Images(huggingface=str(tmp_path / "absent")))
+    assert told.startswith("data set cannot be read: ")
 
 
 def test_a_folder_with_files_that_cannot_be_used(tmp_path):
     folder = tmp_path / "m" / "p"
     folder.mkdir(parents=True)
-    (folder / "0.png").write_bytes(picture(0))
+    (folder / "0.png").write_bytes(encoded(noise(0)))
     (folder / "1.png").write_bytes(b"not a picture")
     Image.new("RGB", (8, 8), "red").save(folder / "2.png")
-    (folder / "3.png").write_bytes(picture(3)[:60])
-    (folder / "4.jpg").write_bytes(picture(4, "L"))
+    (folder / "3.png").write_bytes(encoded(noise(3))[:60])
+    (folder / "4.jpg").write_bytes(encoded(noise(4)[..., 0]))
     found = read(Images(folder=str(tmp_path)))
     reasons = {seed: row["reason"] for (_, _, seed), row in found.items()}
     assert reasons == {0: None, 1: "unreadable", 2: "blank", 3: "unreadable", 4: None}

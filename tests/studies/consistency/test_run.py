@@ -2,25 +2,17 @@
 
 import json
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from raypipe.errors import UserError
 from raypipe.storage.directory import config_hash
 from raypipe.studies.consistency.plan import make_plan
 from raypipe.studies.consistency.run import Run
+from tests.support.mistakes import mistake
 
 
 def finish(run, config):
     run.finish({"status": "complete", "config_hash": config_hash(config)})
-
-
-def mistake(function, *arguments) -> str:
-    with pytest.raises(UserError) as caught:
-        function(*arguments)
-    return str(caught.value)
 
 
 def test_a_run_is_finished_when_its_manifest_says_so(study, begun):
@@ -147,9 +139,3 @@ def test_finishing_sweeps_up_and_writes_strict_json(study, begun, tmp_path):
     finish(run, config)
     assert not half.exists()
     assert json.loads((tmp_path / "run" / "manifest.json").read_text())["status"] == "complete"
-
-
-def test_a_table_is_written_whole(study, tmp_path):
-    run = Run(study().output)
-    run.write_table("images/x.parquet", pa.table({"a": [1, 2]}))
-    assert pq.read_table(tmp_path / "run" / "images" / "x.parquet")["a"].to_pylist() == [1, 2]

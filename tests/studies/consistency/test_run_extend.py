@@ -8,12 +8,7 @@ from raypipe.errors import UserError
 from raypipe.studies.consistency.plan import make_plan
 from raypipe.studies.consistency.run import Run
 from raypipe.weights import locate as weights
-
-
-def mistake(function, *arguments) -> str:
-    with pytest.raises(UserError) as caught:
-        function(*arguments)
-    return str(caught.value)
+from tests.support.mistakes import mistake
 
 
 @pytest.mark.parametrize(

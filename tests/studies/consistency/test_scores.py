@@ -1,12 +1,9 @@
 """Scores that are streamed from a run's many files are those of the core on whole arrays."""
 
-import io
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from PIL import Image
 
 from raypipe.core.consistency import score_prompts, semantic_consistency_score
 from raypipe.core.ids import prompt_id
@@ -19,18 +16,9 @@ from raypipe.studies.consistency.images import image_columns, stored_images
 from raypipe.studies.consistency.plan import batches
 from raypipe.studies.consistency.run import Run
 from raypipe.studies.consistency.settings import Consistency
+from tests.support.pictures import encoded, noise
 
 DIM = 12
-
-
-def picture(value: int) -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", (2, 2), (value % 256, 0, 0)).save(buffer, "PNG")
-    image = Image.open(buffer)
-    image.putpixel((0, 0), (0, 255, 0))
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 class World:
@@ -77,7 +65,9 @@ class World:
     def _write(self, batch_id):
         mine = self.samples.filter(pc.equal(self.samples["batch_id"], batch_id))
         keys = [(row["model"], row["prompt"], row["seed"]) for row in mine.to_pylist()]
-        found = [inspect(None if key in self.failed else picture(key[2])) for key in keys]
+        found = [
+            inspect(None if key in self.failed else encoded(noise(key[2], 2, 2))) for key in keys
+        ]
         added = image_columns(found, [key[1] == "prompt 1" for key in keys], "cpu")
         for name in added.column_names:
             mine = mine.append_column(added.schema.field(name), added[name])

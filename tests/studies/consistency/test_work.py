@@ -68,7 +68,7 @@ def batches_of(work, way):
 
 
 @given(present=st.sets(st.sampled_from(ALL_FILES)))
-def test_exactly_the_batches_that_lack_a_file_are_missing(run_with, present):
+def test_exactly_the_batches_without_all_their_files_are_missing(run_with, present):
     work = missing(run_with(present), CONFIG)
     expected: dict[str, list[str]] = {}
     for batch_id in BATCHES:
@@ -98,7 +98,7 @@ def test_a_half_written_file_does_not_count(run_with):
     assert work.keys() == {"generate"}
 
 
-def test_files_of_other_encoders_or_strangers_do_not_count(run_with):
+def test_files_of_other_encoders_and_other_files_do_not_count(run_with):
     run = run_with([name for name in ALL_FILES if "/two-openai." not in name])
     run.folder.write(f"embeddings/three.{BATCHES[0]}.parquet", b"")
     run.folder.write("images/notes.txt", b"")

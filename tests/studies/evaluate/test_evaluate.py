@@ -12,7 +12,6 @@ from PIL import Image
 from raypipe.config.networks import Encoder
 from raypipe.core.consistency import semantic_consistency_score
 from raypipe.core.frechet import Moments, frechet_distance, kid
-from raypipe.errors import UserError
 from raypipe.metrics import inception
 from raypipe.metrics.settings import Sharpness
 from raypipe.miniature.photos import photo_specs
@@ -26,6 +25,8 @@ from raypipe.studies.evaluate.plan import make_plan
 from raypipe.studies.evaluate.run import EvaluateRun
 from raypipe.studies.evaluate.settings import Evaluate
 from tests.support import evaluate_runs, pair_runs
+from tests.support.mistakes import mistake
+from tests.support.pictures import encoded
 
 SHARP = {"metric": "sharpness", "size": 64}
 
@@ -55,7 +56,7 @@ def portraits():
 @pytest.fixture(scope="module")
 def stored_run(tmp_path_factory, portraits):
     """Two models, three prompts, two seeds; one picture failed."""
-    data = [pair_runs.png(picture) for picture in portraits]
+    data = [encoded(picture) for picture in portraits]
     a = {"p": {0: data[0], 1: data[1]}, "q": {0: data[2], 1: data[6]}, "r": {0: data[3]}}
     b = {"p": {0: data[4], 1: data[5]}, "q": {0: data[1], 1: None}, "r": {0: data[3]}}
     folder = tmp_path_factory.mktemp("run")
@@ -74,13 +75,6 @@ def config(tmp_path):
         return Evaluate.model_validate(tree | changes)
 
     return make
-
-
-def mistake(function, *arguments) -> str:
-    with pytest.raises(UserError) as caught:
-        function(*arguments)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def test_a_consistency_run_is_planned_with_its_failed_pictures(config, stored_run):
@@ -117,7 +111,7 @@ def test_pictures_of_a_folder_are_named_by_their_path(config, tree):
 def test_a_table_may_name_its_pictures(config, tmp_path, portraits):
     rows = {
         "model": ["m", "m"], "prompt": ["p", "p"], "seed": [0, 1],
-        "image": [pair_runs.png(portraits[i]) for i in (0, 1)],
+        "image": [encoded(portraits[i]) for i in (0, 1)],
         "image_id": ["x/0.webp", "x/1.webp"],
     }  # fmt: skip
     pq.write_table(pa.table(rows), tmp_path / "images.parquet")
@@ -160,7 +154,7 @@ def test_faces_are_scored_one_by_one_and_then_together(config, stored_run, face_
     both = np.concatenate([portraits[0], portraits[1]], axis=1)
     folder = stored_run.parent / "two"
     evaluate_runs.consistency_run(
-        folder, {"a": {"p": {0: pair_runs.png(both), 1: pair_runs.png(portraits[6])}}}
+        folder, {"a": {"p": {0: encoded(both), 1: encoded(portraits[6])}}}
     )
     face = {"metric": "face_score", "id": str(face_files)}
     metrics = [
@@ -185,7 +179,7 @@ def test_faces_are_scored_one_by_one_and_then_together(config, stored_run, face_
 
 
 def test_semantic_consistency_is_that_of_each_prompt(config, tmp_path, portraits):
-    data = [pair_runs.png(picture) for picture in portraits]
+    data = [encoded(picture) for picture in portraits]
     a = {"p": {0: data[0], 1: data[1], 2: data[2]}, "q": {0: data[3], 1: data[4], 2: data[5]}}
     b = {"p": {0: data[6], 1: data[6], 2: data[6]}, "q": {0: data[0], 1: data[4], 2: data[6]}}
     run = evaluate_runs.consistency_run(tmp_path / "images", {"a": a, "b": b})
@@ -319,7 +313,7 @@ def test_other_weights_or_images_under_the_same_name_are_refused(
 
 
 def test_sets_are_compared_with_a_reference_that_may_come_later(config, tree, tmp_path, portraits):
-    data = [pair_runs.png(picture) for picture in portraits]
+    data = [encoded(picture) for picture in portraits]
     prompts = {"p": {seed: data[seed] for seed in range(4)} | {4: None}}
     run = evaluate_runs.consistency_run(tmp_path / "made", {"a": prompts})
     evaluate_runs.finish(config(run=str(run)))
@@ -365,18 +359,9 @@ def test_the_page_shows_every_number_and_the_extremes(config, stored_run):
     assert "sharpness" in report.summary(outcome.results)
 
 
-@pytest.mark.parametrize(
-    ("changes", "told"),
-    [
-        ({"run": "nowhere"}, "run must be a finished run of jobs/consistency.py, got nowhere"),
-        ({"pairs": "nowhere"}, "pairs must be a finished run of jobs/face_pairs.py, got nowhere"),
-    ],
-)
-def test_an_input_run_must_be_finished(config, changes, told):
-    assert mistake(make_plan, config(**changes)) == told
-
-
 def test_an_unfinished_run_or_an_empty_split_is_refused(config, tmp_path):
+    told = mistake(make_plan, config(run="nowhere"))
+    assert told == "run must be a finished run of jobs/consistency.py, got nowhere"
     unfinished = pair_runs.write(tmp_path / "pairs", count=4, finished=False)
     assert "must be a finished run of jobs/face_pairs.py" in mistake(
         make_plan, config(pairs=str(unfinished))
@@ -413,13 +398,4 @@ def test_what_only_the_plan_can_tell(config, stored_run):
     absent = [{"metric": "image_reward", "id": "/nowhere"}]
     assert mistake(make_plan, config(run=str(stored_run), metrics=absent)) == (
         "no weights found for weights of metric image_reward: /nowhere"
-    )
-
-
-def test_a_reward_of_the_other_kind_is_refused(config, stored_run, face_files):
-    made = config(run=str(stored_run), metrics=[{"metric": "image_reward", "id": str(face_files)}])
-    run = evaluate_runs.begin(made)
-    told = mistake(evaluate_runs.measure, run, made)
-    assert told.startswith(
-        "metric image_reward needs a reward of kind image_reward, got face_score"
     )

@@ -1,12 +1,15 @@
 """jobs/evaluate.py as a user meets it: plans, and one line for a mistake."""
 
+import json
+
+import pyarrow.parquet as pq
 import pytest
-import yaml
 
 from raypipe.config.strict import load
 from raypipe.studies.evaluate.settings import Evaluate
 from tests.support import evaluate_runs, pair_runs
-from tests.support.jobs import Done, run_here
+from tests.support.jobs import Done, run_here, save
+from tests.support.mistakes import refusal
 
 
 def job(*arguments) -> Done:
@@ -21,9 +24,7 @@ def file(tmp_path):
         "metrics": [{"metric": "sharpness"}],
         "output": str(tmp_path / "run"),
     }
-    path = tmp_path / "config.yaml"
-    path.write_text(yaml.safe_dump(tree))
-    return path
+    return save(tree, tmp_path / "config.yaml")
 
 
 def test_a_dry_run_says_what_would_be_done(file, tmp_path):
@@ -33,10 +34,15 @@ def test_a_dry_run_says_what_would_be_done(file, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_finished_run_returns_at_once(file, tmp_path):
-    evaluate_runs.finish(load(file, [], Evaluate))
-    done = job(file)
-    assert (done.returncode, done.stdout) == (0, f"{tmp_path}/run\n")
+def test_a_run_without_ray_has_the_numbers_of_its_stages(file, tmp_path):
+    results, table = evaluate_runs.finish(load(file, [f"output={tmp_path}/stages"], Evaluate))
+    done = job(file, "--local")
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, f"{tmp_path}/run")
+    assert pq.read_table(tmp_path / "run" / "scores.parquet").equals(table)
+    assert json.loads((tmp_path / "run" / "results.json").read_text()) == results
+    assert (tmp_path / "run" / "report.html").exists()
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    assert manifest["counts"] == {"requested": 2, "made": 2, "quarantined": 0}
 
 
 @pytest.mark.parametrize(
@@ -50,8 +56,4 @@ def test_a_finished_run_returns_at_once(file, tmp_path):
     ],
 )
 def test_a_mistake_is_one_line(file, override, told):
-    done = job(file, override)
-    assert done.returncode == 2
-    (line,) = done.stderr.splitlines()
-    assert line.startswith("error: ")
-    assert told in line
+    assert told in refusal(job(file, override))

@@ -123,7 +123,7 @@ def test_a_prompt_of_the_samples_that_is_too_long_is_refused(encoded):
         EncodeTexts(config, run.uri)(batch)
 
 
-def test_the_cut_of_a_photo_holds_the_face_and_sdxl_is_told_where_it_lies():
+def test_the_cut_of_a_photo_holds_the_face_and_sdxl_gets_its_place():
     photo = np.zeros((300, 600, 3), np.uint8)
     region = latents.region_of([500, 40, 560, 120], 0.1, photo)
     assert region == (300, 0, 600, 300)

@@ -1,9 +1,6 @@
 """The face LoRA's task: what it reads, what it minimises, and what comes out."""
 
 import json
-import socket
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -26,10 +23,10 @@ from raypipe.studies.face_lora.task import CRITERION, HELD, FaceLoraTask, predic
 from raypipe.training import state
 from raypipe.training.group import Group
 from raypipe.training.loop import STEPS, VALIDATIONS, Trainer, read_log
-from tests.support import lora_runs, pair_runs
-from tests.training.test_loop import environment
+from tests.support import lora_runs, pair_runs, processes
 
 KEEP = {"keep": 0.5}
+SCRIPT = "tests/support/train_lora.py"
 
 
 @pytest.fixture(scope="module")
@@ -238,7 +235,7 @@ def test_gradient_checkpointing_changes_no_gradient(task):
         assert torch.allclose(one, two, rtol=1e-4, atol=1e-6)
 
 
-def test_sdxl_is_told_size_and_pooled_text(inputs, tmp_path):
+def test_sdxl_gets_size_and_pooled_text(inputs, tmp_path):
     pairs, general, _ = inputs
     settings = lora_runs.config(
         pairs,
@@ -319,17 +316,9 @@ def test_a_training_that_is_killed_goes_on_to_the_same_bits(config, kills):
     disturbed, alone = (config(name, **RANDOM | steps) for name in ("killed", "alone"))
     trainer(alone).run()
     folder = Folder(disturbed.output)
-    command = [
-        sys.executable,
-        "tests/support/train_lora.py",
-        disturbed.model_dump_json(),
-        "0",
-        "1",
-        "0",
-    ]
     for _ in range(kills):
         there = state.steps(folder)
-        process = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL)
+        (process,) = processes.start(SCRIPT, disturbed.model_dump_json())
         while state.steps(folder) == there:
             assert process.poll() is None
             time.sleep(0.005)
@@ -361,25 +350,11 @@ def test_the_average_is_that_of_the_weights(config):
         assert not torch.equal(there[-1].weights[name], there[-1].tensors[f"weight/{name}"])
 
 
+@pytest.mark.long  # training/test_loop.py has a small network; here are what a worker computes
 def test_two_workers_give_the_weights_of_one(undisturbed, config):
     settings = config(**RANDOM)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    processes = [
-        subprocess.Popen(
-            [
-                sys.executable,
-                "tests/support/train_lora.py",
-                settings.model_dump_json(),
-                *map(str, place),
-            ],
-            env=environment(),
-            stdout=subprocess.DEVNULL,
-        )
-        for place in ((0, 2, port), (1, 2, port))
-    ]
-    assert [process.wait(timeout=300) for process in processes] == [0, 0]
+    workers = processes.start(SCRIPT, settings.model_dump_json(), world=2)
+    assert [worker.wait(timeout=300) for worker in workers] == [0, 0]
     one, other = kept(settings).tensors, kept(undisturbed).tensors
     for name, tensor in one.items():
         assert torch.allclose(tensor, other[name], rtol=0, atol=2e-4), name

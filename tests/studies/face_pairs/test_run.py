@@ -8,7 +8,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import yaml
 from PIL import Image
 from pydantic import ValidationError
 
@@ -25,8 +24,9 @@ from raypipe.studies.face_pairs import results as pair_results
 from raypipe.studies.face_pairs import run as pair_run
 from raypipe.studies.face_pairs.check import CHECKS_FILE, CheckPairs, stored_checks
 from raypipe.studies.face_pairs.settings import FacePairs
-from tests.support import ROOT, face_pairs, pair_runs
-from tests.support.jobs import Done, run_here
+from tests.support import face_pairs, pair_runs
+from tests.support.jobs import Done, run_here, save
+from tests.support.mistakes import refusal
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +120,7 @@ def test_a_photo_between_two_splits_makes_no_pairs(looked, monkeypatch):
     assert splits[1] in ("train", "validation", "test")
 
 
-def test_a_set_without_faces_is_told_and_nothing_is_lost(tmp_path):
+def test_a_set_without_faces_is_refused_and_nothing_is_lost(tmp_path):
     scenes = face_pairs.photos(tmp_path / "scenes", 5, faceless=1.0)
     (scenes / "x.png").write_bytes(b"broken")
     config = face_pairs.config(scenes, tmp_path / "run")
@@ -183,12 +183,6 @@ def test_a_zoo_model_brings_its_sampling(tmp_path):
     tree["model"] = {"name": "m", "id": "zoo/sd15"}
     sampler = FacePairs.model_validate(tree).sampler_of_model
     assert (sampler.steps, sampler.guidance, sampler.width) == (30, 7.5, 512)
-
-
-@pytest.mark.parametrize("name", ["miniature", "generated", "sd15"])
-def test_the_shipped_configs_are_valid(name):
-    tree = yaml.safe_load((ROOT / "configs" / "face_pairs" / f"{name}.yaml").read_text())
-    FacePairs.model_validate(tree)
 
 
 @pytest.fixture(scope="module")
@@ -291,9 +285,7 @@ def job(*arguments) -> Done:
 @pytest.fixture
 def write(photos, tmp_path):
     def write(**changes):
-        path = tmp_path / "config.yaml"
-        path.write_text(yaml.safe_dump(face_pairs.tree(photos, tmp_path / "run", **changes)))
-        return path
+        return save(face_pairs.tree(photos, tmp_path / "run", **changes), tmp_path / "c.yaml")
 
     return write
 
@@ -317,9 +309,5 @@ def test_a_dry_run_shows_the_plan_and_leaves_no_trace(write, tmp_path):
     ],
 )
 def test_a_mistake_gets_one_line_and_leaves_no_trace(write, tmp_path, arguments, told):
-    done = job(write(), *arguments)
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: ")
-    assert done.stderr.count("\n") == 1
-    assert told in done.stderr
+    assert told in refusal(job(write(), *arguments))
     assert not (tmp_path / "run").exists()

@@ -1,7 +1,5 @@
 """Photos become faces and pairs, in the stages themselves, on the miniature pipeline."""
 
-import io
-
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -20,12 +18,7 @@ from raypipe.studies.face_pairs.look import Look, chosen_faces, reduced, stored_
 from raypipe.studies.face_pairs.paint import Paint
 from raypipe.studies.face_pairs.run import SplitPlan
 from tests.support import face_pairs
-
-
-def png(picture_HWC, **more) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(picture_HWC).save(buffer, "PNG", **more)
-    return buffer.getvalue()
+from tests.support.pictures import encoded
 
 
 def looked(config):
@@ -51,14 +44,14 @@ def mixed(tmp_path_factory):
     turned[0x0112] = 6
     large = np.asarray(Image.fromarray(portrait).resize((256, 256), Image.Resampling.BICUBIC))
     files = {
-        "a-good": png(portrait),
-        "b-scene": png(scene),
+        "a-good": encoded(portrait),
+        "b-scene": encoded(scene),
         "c-broken": b"nothing of the kind",
-        "d-cut": png(portrait)[:200],
-        "e-small": png(small),
-        "f-wordless": png(portrait[:, ::-1]),
-        "g-turned": png(np.ascontiguousarray(np.rot90(portrait)), exif=turned),
-        "h-large": png(large),
+        "d-cut": encoded(portrait)[:200],
+        "e-small": encoded(small),
+        "f-wordless": encoded(portrait[:, ::-1]),
+        "g-turned": encoded(np.ascontiguousarray(np.rot90(portrait)), exif=turned),
+        "h-large": encoded(large),
     }
     for name, data in files.items():
         (root / f"{name}.png").write_bytes(data)
@@ -116,7 +109,7 @@ def painted(tmp_path_factory):
     """A run of five photos, one of them without a face, two strengths and two seeds."""
     root = tmp_path_factory.mktemp("painted")
     photos = face_pairs.photos(root / "photos", 4)
-    (photos / "0.png").write_bytes(png(render(photo_specs(1, faceless=1)[0])))
+    (photos / "0.png").write_bytes(encoded(render(photo_specs(1, faceless=1)[0])))
     (photos / "0.txt").write_text("a scene")
     config = face_pairs.config(photos, root / "run", seeds=[5, 9])
     run = face_pairs.begin(config)
@@ -198,7 +191,7 @@ def test_what_is_stored_was_looked_at_again(painted):
     assert np.mean([check["redetected"] for check in checks]) >= 0.9
 
 
-def test_a_pair_that_was_tampered_with_is_told(painted, tmp_path):
+def test_a_pair_that_was_changed_is_found(painted, tmp_path):
     run, config = painted
     photos = face_pairs.photos(tmp_path / "photos", 1)
     config = face_pairs.config(photos, tmp_path / "run", kinds=["photo"])
@@ -211,7 +204,7 @@ def test_a_pair_that_was_tampered_with_is_told(painted, tmp_path):
     accepted = next(row for row in rows if row["status"] == schema.OK)
     bad = np.array(decode(accepted["bad"]))
     bad[0, 0] ^= 1
-    accepted["bad"] = png(bad)
+    accepted["bad"] = encoded(bad)
     run.write_table(f"pairs/{name}", schema.PAIRS.empty_table().from_pylist(rows, schema.PAIRS))
     run.folder.delete(f"checks/{name}")
     face_pairs.paint(run, config)

@@ -4,10 +4,8 @@ import io
 
 import numpy as np
 import pyarrow as pa
-import pytest
 from PIL import Image
 
-from raypipe.errors import UserError
 from raypipe.inputs import runs
 from raypipe.miniature.photos import photo_specs
 from raypipe.miniature.scenes import render
@@ -15,12 +13,7 @@ from raypipe.storage import schema
 from raypipe.storage.files import Folder
 from raypipe.studies.face_score import data as pairs
 from tests.support import pair_runs
-
-
-def mistake(function, *arguments) -> str:
-    with pytest.raises(UserError) as caught:
-        function(*arguments)
-    return str(caught.value)
+from tests.support.mistakes import mistake
 
 
 def test_every_pair_becomes_a_row_of_crops(tmp_path):
@@ -93,12 +86,3 @@ def test_a_photo_in_two_splits_is_refused(tmp_path):
     told = mistake(runs.check_pairs, [str(one), str(other)])
     assert "a photo must be in one split only, but photo000" in told
     assert told.endswith(str(other))
-
-
-@pytest.mark.parametrize("what", ["unfinished", "nothing"])
-def test_a_run_that_is_not_finished_is_refused(tmp_path, what):
-    folder = tmp_path / "pairs"
-    if what == "unfinished":
-        pair_runs.write(folder, 16, finished=False)
-    told = mistake(runs.check_pairs, [str(folder)])
-    assert told == f"pairs must be a finished run of jobs/face_pairs.py, got {folder}"

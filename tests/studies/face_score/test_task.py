@@ -2,6 +2,7 @@
 
 import io
 import json
+from functools import partial
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -10,8 +11,6 @@ import torch
 from PIL import Image
 from pydantic import ValidationError
 
-from raypipe.miniature import data, reward
-from raypipe.models.reward.network import new_network
 from raypipe.models.reward.scores import load_reward
 from raypipe.storage.directory import RunDirectory
 from raypipe.storage.files import Folder
@@ -22,21 +21,12 @@ from raypipe.studies.face_score.settings import FaceScore
 from raypipe.studies.face_score.task import TESTED, FaceScoreTask
 from raypipe.training.group import Group
 from raypipe.training.loop import STEPS, VALIDATIONS, Trainer, read_log
-from tests.support import pair_runs
+from tests.support import evaluate_runs, pair_runs
 
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory):
-    """An untrained reward in the shape of the miniature one."""
-    torch.manual_seed(0)
-    words = reward.tokenizer(data.some_captions(200))
-    network = new_network(reward.geometry(len(words)))
-    for name, parameter in network.mlp.named_parameters():
-        if name.endswith("weight"):
-            torch.nn.init.xavier_normal_(parameter)
-    folder = tmp_path_factory.mktemp("start")
-    reward.save(network, words, folder)
-    return folder
+    return evaluate_runs.reward_files(tmp_path_factory.mktemp("start"))
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +34,9 @@ def runs(tmp_path_factory):
     return pair_runs.write(tmp_path_factory.mktemp("pairs"))
 
 
-@pytest.fixture
-def config(start, runs, tmp_path):
-    def make(**changes) -> FaceScore:
+@pytest.fixture(scope="module")
+def config_at(start, runs):
+    def make(output, **changes) -> FaceScore:
         training = {
             "steps": 30,
             "batch": 8,
@@ -61,11 +51,16 @@ def config(start, runs, tmp_path):
             "frozen": 0.0,
             "training": training | changes.pop("training", {}),
             "resamples": 199,
-            "output": str(tmp_path / "run"),
+            "output": str(output),
         }
         return FaceScore.model_validate(tree | changes)
 
     return make
+
+
+@pytest.fixture
+def config(config_at, tmp_path):
+    return partial(config_at, tmp_path / "run")
 
 
 @pytest.fixture
@@ -132,21 +127,11 @@ def test_frozen_layers_stay(task):
 
 
 @pytest.fixture(scope="module")
-def trained(start, runs, tmp_path_factory):
+def trained(config_at, tmp_path_factory):
     """A short training on one process, to the end."""
-    output = tmp_path_factory.mktemp("run")
-    training = {"steps": 60, "batch": 16, "micro_batch": 16, "lr": 1e-3, "precision": "float32"}
-    settings = FaceScore.model_validate(
-        {
-            "pairs": str(runs),
-            "start": {"id": str(start)},
-            "frozen": 0.0,
-            "training": training | {"warmup": 10, "validate_every": 20},
-            "resamples": 199,
-            "output": str(output),
-        }
-    )
-    folder = Folder(str(output))
+    training = {"steps": 60, "batch": 16, "micro_batch": 16, "warmup": 10, "validate_every": 20}
+    settings = config_at(tmp_path_factory.mktemp("run"), training=training)
+    folder = Folder(settings.output)
     counts = pairs.prepare(settings.pairs, folder, settings.kinds)
     made = FaceScoreTask(settings, settings.output, "cpu")
     outcome = Trainer(made, settings.training, folder, best="accuracy").run()
@@ -189,7 +174,7 @@ def test_results_say_what_the_scores_say(trained):
     ("losses", "told"),
     [([0.69] * 200, True), ([0.5] * 200, False), ([0.7] * 50 + [0.3] * 150, False)],
 )
-def test_a_loss_that_stands_at_ln_2_is_told_of(config, losses, told):
+def test_a_loss_that_stays_at_ln_2_raises_an_alarm(config, losses, told):
     assert bool(face_score_results.alarm(config(), losses)) is told
 
 
