@@ -8,7 +8,6 @@ import asyncio
 import os
 import random
 import sqlite3
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -16,12 +15,9 @@ from typing import Any
 
 import numpy as np
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT))  # the annotators are those of the tests
-
-from tests.benchmarks.ratios import row  # noqa: E402
-from tests.support import study_runs  # noqa: E402
-from tests.support.annotators import Serving, all_work, questions  # noqa: E402
+from tests.benchmarks.ratios import row
+from tests.support import study_runs
+from tests.support.annotators import Serving, all_work, questions
 
 QUESTIONS = int(os.environ.get("RAYPIPE_BENCH_QUESTIONS", "5000"))
 PEOPLE = int(os.environ.get("RAYPIPE_BENCH_ANNOTATORS", "50"))

@@ -16,7 +16,7 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 
 from raypipe.models.reward.upstream import DEFAULT, VARIABLE
 from tests.support import ROOT
-from tests.support.schemas import check_gpu_configs_fit, problems
+from tests.support.schemas import check_gpu_configs_fit, problems, put
 
 CLUSTER = ROOT / "cluster"
 CLOUDS = ["aws", "gcp"]
@@ -68,11 +68,7 @@ def test_the_provider_takes_the_nodes(cloud, tree):
     ],
 )
 def test_ray_refuses_a_mistake(tree, path, value):
-    *parents, key = path.split(".")
-    inner = tree
-    for parent in parents:
-        inner = inner[parent]
-    inner[key] = value
+    put(tree, path, value)
     with pytest.raises((jsonschema.ValidationError, ValueError)):
         validate_config(prepare_config(tree))
 

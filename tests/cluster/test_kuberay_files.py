@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from tests.support import ROOT
-from tests.support.schemas import check_gpu_configs_fit, problems
+from tests.support.schemas import check_gpu_configs_fit, problems, put
 
 FOLDER = ROOT / "cluster" / "kuberay"
 RAY = next(
@@ -70,11 +70,7 @@ def test_kubernetes_takes_the_manifest(document):
 )
 def test_a_mistake_is_found(path, value):
     document = of_kind("RayJob")
-    *parents, key = path.split(".")
-    inner = document
-    for parent in parents:
-        inner = inner[int(parent) if parent.isdecimal() else parent]
-    inner[key] = value
+    put(document, path, value)
     assert len(manifest_problems(document)) == 1
 
 

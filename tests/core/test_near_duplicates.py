@@ -47,7 +47,7 @@ def test_the_hash_is_the_one_that_is_described():
     assert sum(a != b for a, b in zip(bits, slow_hash(photo), strict=False)) <= 2
 
 
-@pytest.mark.parametrize("size", [(64, 64), (37, 200), (513, 70), (1, 1)])
+@pytest.mark.parametrize("size", [(64, 64), (37, 200), (130, 70), (1, 1)])
 def test_pictures_of_any_size_are_reduced_by_area(size):
     """The same as cutting each pixel in 64 × 64 and taking means."""
     grey = np.random.default_rng(0).integers(0, 256, size, dtype=np.uint8)

@@ -4,18 +4,17 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import time
 
 import psutil
 import pytest
 import yaml
 
 from tests.ray import chaos
-from tests.support import ROOT, free_port, stand_in
+from tests.support import ROOT, free_port, listens, stand_in
+from tests.support.jobs import wait_for
 from tests.support.stand_in_runs import assert_same, config, finish, start, tables
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -70,18 +69,18 @@ def test_nodes_come_when_there_is_work_and_go_when_there_is_none(undisturbed_sta
         head, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        _wait_for(lambda: _listens(port), 90)
+        wait_for(lambda: listens(port), seconds=90)
         tree = config(tmp_path / "run")
         tree["pools"]["generate"] |= {"min": 1, "max": 2}
         address = f"127.0.0.1:{port}"
         pace = {**chaos.ENVIRONMENT, "STAND_IN_SECONDS": "0.5"}
         job = start(tree, tmp_path, "--address", address, **pace)
-        _wait_for(lambda: _raylets(process) >= 3 or job.poll() is not None, 240)
+        wait_for(lambda: _raylets(process) >= 3 or job.poll() is not None, seconds=240, pause=0.5)
         most = _raylets(process)
         _, err = finish(job)
         assert most == 3, err  # the head and two workers
         assert_same(tmp_path / "run", undisturbed_stand_in)
-        _wait_for(lambda: _raylets(process) == 1, 120)
+        wait_for(lambda: _raylets(process) == 1, seconds=120, pause=0.5)
         too_many = config(tmp_path / "more")
         too_many["pools"]["generate"] |= {"max": 9}
         launched = autoscaler.rename(tmp_path / "ray_bootstrap_config.yaml")
@@ -135,18 +134,3 @@ def _name(process: psutil.Process) -> str:
         return process.name() if process.status() != psutil.STATUS_ZOMBIE else ""
     except psutil.NoSuchProcess:
         return ""
-
-
-def _listens(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port)).close()
-    except OSError:
-        return False
-    return True
-
-
-def _wait_for(reached, seconds: float) -> None:
-    begun = time.monotonic()
-    while not reached():
-        assert time.monotonic() - begun < seconds, "it has not come to pass"
-        time.sleep(0.5)

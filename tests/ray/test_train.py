@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import psutil
 import pytest
@@ -15,6 +14,7 @@ from raypipe.training import state
 from raypipe.training.loop import Trainer
 from tests.ray.chaos import is_called
 from tests.support import ROOT
+from tests.support.jobs import wait_for
 from tests.support.train_toy import Toy, plan
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -46,9 +46,7 @@ def test_a_lost_worker_changes_nothing(ray_address, tmp_path):
         stderr=subprocess.PIPE,
         text=True,
     )
-    while len(state.steps(run)) < 2:
-        assert driver.poll() is None, driver.communicate()
-        time.sleep(0.1)
+    wait_for(lambda: len(state.steps(run)) >= 2, driver)
     workers = [process for process in psutil.process_iter() if is_called(process, "RayTrainWorker")]
     assert len(workers) == 2
     workers[0].send_signal(signal.SIGKILL)

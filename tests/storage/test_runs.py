@@ -4,13 +4,12 @@ import json
 import os
 import signal
 import subprocess
-import time
 
 import pytest
 
 from raypipe.storage.files import Folder
 from tests.support import s3
-from tests.support.jobs import LOCAL
+from tests.support.jobs import LOCAL, wait_for
 from tests.support.stand_in_runs import PROMPTS, SEEDS, assert_same, config, finish, start
 
 pytestmark = pytest.mark.slow
@@ -28,9 +27,7 @@ def test_a_run_in_a_bucket_over_a_bad_line_is_the_run_on_a_disk(
         tree = config("s3://bucket/run", prompts="s3://bucket/prompts.txt")
         process = start(tree, tmp_path, *LOCAL)
         run = Folder("s3://bucket/run")
-        while len(run.names("images")) < 8:
-            assert process.poll() is None, process.stderr.read()
-            time.sleep(0.1)
+        wait_for(lambda: len(run.names("images")) >= 8, process, pause=0.1)
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         out, _ = finish(start(tree, tmp_path, *LOCAL))

@@ -36,6 +36,15 @@ def free_port() -> int:
         return int(free.getsockname()[1])
 
 
+def listens(port: int) -> bool:
+    """Whether something listens on a port of this machine."""
+    try:
+        socket.create_connection(("127.0.0.1", port)).close()
+    except OSError:
+        return False
+    return True
+
+
 def finish_run(folder: Path, job: str, **config: object) -> Path:
     """Give a run directory that a test wrote by hand its manifest; returns the directory."""
     manifest = {"status": "complete", "job": job, "config_hash": "x", "config": config}

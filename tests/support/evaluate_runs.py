@@ -16,7 +16,7 @@ from raypipe.studies.evaluate.plan import batches, make_plan
 from raypipe.studies.evaluate.run import EvaluateRun
 from raypipe.studies.evaluate.settings import Evaluate
 from tests.support import finish_run
-from tests.support.image_rows import image_row, write_images
+from tests.support.image_rows import write_run
 
 
 def begin(config: Evaluate) -> EvaluateRun:
@@ -66,11 +66,5 @@ def reward_files(folder: Path, kind: str = "image_reward") -> Path:
 
 def consistency_run(folder: Path, pictures: dict[str, dict[str, dict[int, bytes | None]]]) -> Path:
     """The images of a finished consistency run: {model: {prompt: {seed: PNG, or None}}}."""
-    for number, (model, prompts) in enumerate(pictures.items()):
-        rows = [
-            image_row(model, prompt, seed, data)
-            for prompt, seeds in prompts.items()
-            for seed, data in seeds.items()
-        ]
-        write_images(folder, number, rows)
+    write_run(folder, pictures)
     return finish_run(folder, "consistency")

@@ -32,3 +32,14 @@ def write_images(folder: Path, number: int, rows: list[dict]) -> None:
     (folder / "images").mkdir(parents=True, exist_ok=True)
     table = pa.Table.from_pylist(rows, schema=schema.IMAGES)
     pq.write_table(table, folder / "images" / f"0000-{number:08d}.parquet")
+
+
+def write_run(folder: Path, pictures: dict[str, dict[str, dict[int, bytes | None]]]) -> None:
+    """A run's images, a file for each model: {model: {prompt: {seed: PNG, or None}}}."""
+    for number, (model, prompts) in enumerate(pictures.items()):
+        rows = [
+            image_row(model, prompt, seed, data)
+            for prompt, seeds in prompts.items()
+            for seed, data in seeds.items()
+        ]
+        write_images(folder, number, rows)

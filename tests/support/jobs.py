@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -46,6 +47,21 @@ def start(
         text=True,
         start_new_session=True,
     )
+
+
+def wait_for(
+    reached: Callable[[], object],
+    *processes: subprocess.Popen,
+    seconds: float = 300,
+    pause: float = 0.01,
+) -> None:
+    """Until this is so; AssertionError if one of the processes ends first, or it takes longer."""
+    until = time.monotonic() + seconds
+    while not reached():
+        ended = [process for process in processes if process.poll() is not None]
+        assert not ended, ended[0].communicate()
+        assert time.monotonic() < until, "it took too long"
+        time.sleep(pause)
 
 
 def finish(process: subprocess.Popen, status: int = 0) -> tuple[str, str]:

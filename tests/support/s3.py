@@ -6,13 +6,13 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 
 import boto3
 import pytest
 
-from tests.support import free_port
+from tests.support import free_port, listens
+from tests.support.jobs import wait_for
 
 CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "testing",
@@ -34,13 +34,7 @@ def server(log: str = os.devnull, **environment: str) -> Iterator[int]:
             stderr=output,
         )
     try:
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port)).close()
-                break
-            except OSError:
-                assert process.poll() is None, "the S3 server did not start"
-                time.sleep(0.05)
+        wait_for(lambda: listens(port), process)
         yield port
     finally:
         process.kill()

@@ -25,6 +25,14 @@ def problems(document: Any, reference: str) -> list[str]:
     return [f"{error.json_path}: {error.message}" for error in validator.iter_errors(document)]
 
 
+def put(document: Any, path: str, value: Any) -> None:
+    """Set what is at `a.0.b`."""
+    *parents, key = path.split(".")
+    for parent in parents:
+        document = document[int(parent) if parent.isdecimal() else parent]
+    document[key] = value
+
+
 def check_gpu_configs_fit(nodes: list[dict[str, float]]) -> None:
     """Fails unless every shipped config that asks for GPUs runs on these nodes at full size."""
     checked = 0

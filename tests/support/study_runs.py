@@ -10,7 +10,7 @@ from PIL import Image
 from raypipe.core import ids
 from raypipe.storage import schema
 from tests.support import finish_run
-from tests.support.image_rows import image_row, write_images
+from tests.support.image_rows import write_run
 from tests.support.pictures import encoded
 
 MODELS = ("Zebrafish-XL", "Quokkadiffusion")
@@ -29,13 +29,10 @@ def write(
     folder: Path, scs: dict[str, tuple[float, ...]], seeds: int = 4, models: tuple = MODELS
 ) -> Path:
     """scs: the score of each model by prompt."""
-    for number, model in enumerate(models):
-        rows = [
-            image_row(model, prompt, seed, png(f"{model}/{prompt}/{seed}"))
-            for prompt in scs
-            for seed in range(seeds)
-        ]
-        write_images(folder, number, rows)
+    write_run(
+        folder,
+        {m: {p: {s: png(f"{m}/{p}/{s}") for s in range(seeds)} for p in scs} for m in models},
+    )
     scores = [
         {
             "model": model,

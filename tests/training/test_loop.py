@@ -4,7 +4,6 @@ import math
 import signal
 import struct
 import subprocess
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -16,6 +15,7 @@ from raypipe.storage.files import Folder
 from raypipe.training import events, state
 from raypipe.training.loop import STEPS, VALIDATIONS, Trainer, learning_rate, read_log
 from tests.support import processes
+from tests.support.jobs import wait_for
 from tests.support.train_toy import Toy, plan
 
 TOY = "tests/support/train_toy.py"
@@ -136,9 +136,7 @@ def test_interrupted_at_any_step_it_goes_on_to_the_same_weights(undisturbed, tmp
 
 def test_killed_processes_go_on_to_the_same_weights(undisturbed, tmp_path):
     (process,) = processes.start(TOY, tmp_path, 60)
-    while not state.steps(Folder(str(tmp_path))):
-        assert process.poll() is None
-        time.sleep(0.005)
+    wait_for(lambda: state.steps(Folder(str(tmp_path))), process)
     process.send_signal(signal.SIGKILL)
     process.wait()
     (process,) = processes.start(TOY, tmp_path, 60, stdout=subprocess.PIPE)
@@ -156,9 +154,7 @@ def test_more_workers_give_the_same_weights(undisturbed, tmp_path):
 
 def test_workers_may_come_and_go(undisturbed, tmp_path):
     workers = processes.start(TOY, tmp_path, 60, world=3)
-    while not state.steps(Folder(str(tmp_path))):
-        assert all(worker.poll() is None for worker in workers)
-        time.sleep(0.005)
+    wait_for(lambda: state.steps(Folder(str(tmp_path))), *workers)
     for worker in workers:
         worker.kill()
         worker.wait()

@@ -1,7 +1,6 @@
 """The reward network gives the numbers of the package image-reward 1.5; see reward_recipe.py."""
 
 import json
-import os
 from functools import cache
 
 import numpy as np
@@ -17,9 +16,6 @@ from tests.support import reward_recipe as recipe
 
 TOLERANCE = {"float32": 1e-5, "float64": 1e-9}
 
-WHOLE = pytest.mark.skipif(
-    "RAYPIPE_GOLDEN" not in os.environ, reason="takes minutes: RAYPIPE_GOLDEN=full runs it"
-)
 FULL_SIZE = pytest.param("full", marks=pytest.mark.long)
 
 
@@ -55,7 +51,7 @@ def test_rewards_are_upstreams(size):
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
-@pytest.mark.parametrize("size", ["tiny", pytest.param("full", marks=[WHOLE, pytest.mark.slow])])
+@pytest.mark.parametrize("size", ["tiny", FULL_SIZE])
 def test_rewards_and_gradients_are_upstreams(size, dtype):
     record, network, (pixels, ids, mask) = golden(size)
     expected, tolerance = record[dtype], TOLERANCE[dtype]

@@ -12,14 +12,17 @@ from PIL import Image
 from raypipe.config.networks import Encoder
 from raypipe.core.consistency import semantic_consistency_score
 from raypipe.core.frechet import Moments, frechet_distance, kid
+from raypipe.inputs.codec import decode
 from raypipe.metrics import inception
 from raypipe.metrics.settings import Sharpness
+from raypipe.metrics.sharpness import Sharpness as Scorer
 from raypipe.miniature.photos import photo_specs
 from raypipe.miniature.scenes import render
 from raypipe.models.encoder import LoadedEncoder
 from raypipe.report import sheet
 from raypipe.storage import schema
 from raypipe.studies.evaluate import page as report
+from raypipe.studies.evaluate import results as evaluate_results
 from raypipe.studies.evaluate import work as measure_all
 from raypipe.studies.evaluate.plan import make_plan
 from raypipe.studies.evaluate.run import EvaluateRun
@@ -126,8 +129,6 @@ def test_a_table_may_name_its_pictures(config, tmp_path, portraits):
 
 def test_the_numbers_are_those_of_the_pictures(config, stored_run, portraits):
     results, table = evaluate_runs.finish(config(run=str(stored_run), baseline="a"))
-    from raypipe.metrics.sharpness import Sharpness as Scorer
-
     values = Scorer(Sharpness(size=64))([Image.fromarray(p) for p in portraits]).tolist()
     of_a = [values[i] for i in (0, 1, 2, 6, 3)]
     of_b = [values[i] for i in (4, 5, 1, 3)]
@@ -241,9 +242,6 @@ def test_the_good_picture_that_is_not_stored_is_the_photo(config, pair_run):
     }
     photos = pq.read_table(pair_run / "photos")
     photo = dict(zip(photos["photo_id"].to_pylist(), photos["image"].to_pylist(), strict=True))
-    from raypipe.inputs.codec import decode
-    from raypipe.metrics.sharpness import Sharpness as Scorer
-
     kinds = set()
     for row in table.to_pylist():
         if row["model"] == "good":
@@ -341,8 +339,6 @@ def test_the_page_shows_every_number_and_the_extremes(config, stored_run):
     made = config(run=str(stored_run), baseline="a")
     run = evaluate_runs.begin(made)
     evaluate_runs.measure(run, made)
-    from raypipe.studies.evaluate import results as evaluate_results
-
     outcome = evaluate_results.evaluate(run, made, make_plan(made))
     strips = report.extremes(run, made, outcome)
     assert len(strips[0].pictures) == 8

@@ -50,9 +50,7 @@ def test_a_run_without_ray_has_the_numbers_of_its_stages(file, tmp_path):
     [
         ("metrics.0.metric=sharpnes", "unknown metric sharpnes; did you mean sharpness?"),
         ("pairs=nowhere", "pairs must be a finished run of jobs/face_pairs.py, got nowhere"),
-        ("metrics=[{metric: image_reward, id: /nowhere}]", "no weights found for weights of"),
         ("metrics=[{metric: sharpness}, {metric: sharpness}]", "given twice: sharpness"),
-        ("baseline=worse", "baseline must be a model of the images, got worse"),
     ],
 )
 def test_a_mistake_is_one_line(file, override, told):

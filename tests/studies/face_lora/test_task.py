@@ -1,7 +1,6 @@
 """The face LoRA's task: what it reads, what it minimises, and what comes out."""
 
 import json
-import time
 
 import numpy as np
 import pytest
@@ -24,6 +23,7 @@ from raypipe.training import state
 from raypipe.training.group import Group
 from raypipe.training.loop import STEPS, VALIDATIONS, Trainer, read_log
 from tests.support import lora_runs, pair_runs, processes
+from tests.support.jobs import wait_for
 
 KEEP = {"keep": 0.5}
 SCRIPT = "tests/support/train_lora.py"
@@ -319,9 +319,7 @@ def test_a_training_that_is_killed_goes_on_to_the_same_bits(config, kills):
     for _ in range(kills):
         there = state.steps(folder)
         (process,) = processes.start(SCRIPT, disturbed.model_dump_json())
-        while state.steps(folder) == there:
-            assert process.poll() is None
-            time.sleep(0.005)
+        wait_for(lambda there=there: state.steps(folder) != there, process)
         process.kill()
         process.wait()
     assert max(state.steps(folder)) < last

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import time
 from pathlib import Path
 
 import pyarrow.dataset as pads
@@ -11,7 +10,7 @@ import pytest
 
 from raypipe.storage import schema
 from tests.support import face_pairs
-from tests.support.jobs import LOCAL, finish, start
+from tests.support.jobs import LOCAL, finish, start, wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -30,9 +29,7 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path):
     killed = tmp_path / "run"
     tree = face_pairs.tree(photos, killed, pools=pools)
     process = start("jobs/face_pairs.py", tree, tmp_path, *LOCAL)
-    while not list((killed / "pairs").glob("*.parquet")):
-        assert process.poll() is None, process.stderr.read()
-        time.sleep(0.05)
+    wait_for(lambda: list((killed / "pairs").glob("*.parquet")), process)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     assert not (killed / "manifest.json").exists()
