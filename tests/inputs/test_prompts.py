@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from raypipe.errors import UserError
 from raypipe.inputs.prompts import read_prompts, read_seeds
+from tests.support.mistakes import mistake
 
 LINES = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1).filter(str.strip)
 
@@ -118,9 +119,8 @@ def test_prompts_that_differ_by_a_space_or_a_capital_are_two():
 )
 def test_a_file_without_prompts_is_refused(file, name, content):
     path = file(name, content)
-    with pytest.raises(UserError) as caught:
-        read_prompts(path, "prompt")
-    assert str(caught.value) == f"a prompt list must hold at least one prompt, got none: {path}"
+    told = mistake(read_prompts, path, "prompt")
+    assert told == f"a prompt list must hold at least one prompt, got none: {path}"
 
 
 @pytest.mark.parametrize(

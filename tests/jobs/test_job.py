@@ -1,6 +1,7 @@
 """The command line as a user meets it: exit status, one clear line, and nothing heavy loaded."""
 
 import json
+from functools import partial
 
 import pytest
 import yaml
@@ -13,12 +14,10 @@ from raypipe.storage.provenance import provenance
 from raypipe.studies.consistency.run import Run
 from raypipe.studies.consistency.settings import Consistency
 from tests.support import ROOT
-from tests.support.jobs import Done, run_here, save
+from tests.support.jobs import run_here, save
 from tests.support.mistakes import refusal
 
-
-def job(*arguments) -> Done:
-    return run_here("consistency", *arguments)
+job = partial(run_here, "consistency")
 
 
 @pytest.fixture

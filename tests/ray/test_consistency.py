@@ -17,28 +17,22 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow]
 HOSTILE = ["<script>alert(1)</script>", "../../etc, 'quoted' / 😀", "red ball " * 200]
 
 
-@pytest.fixture(scope="session")
-def models(tiny_models):
-    """Directories of tiny models."""
-    return {name: getattr(tiny_models, name) for name in ("sdxl", "pixart", "encoder", "lora")}
-
-
-def config(models, output, **more):
+def config(tiny_models, output, **more):
     """Two families, one of them with a LoRA, five prompts, four seeds: 40 pictures."""
     return {
         "models": [
-            {"name": "pixart", "id": str(models["pixart"])},
+            {"name": "pixart", "id": str(tiny_models.pixart)},
             {
                 "name": "sdxl+lora",
-                "id": str(models["sdxl"]),
-                "lora": {"id": str(models["lora"])},
+                "id": str(tiny_models.sdxl),
+                "lora": {"id": str(tiny_models.lora)},
                 "prompt_suffix": " in the style of tok",
             },
         ],
         "prompts": ["a red ball", "a blue box", *HOSTILE],
         "seeds": 4,
         "sampler": {"scheduler": "euler", "steps": 2, "width": 32, "height": 32},
-        "encoder": {"id": str(models["encoder"])},
+        "encoder": {"id": str(tiny_models.encoder)},
         "pools": {
             "generate": {"min": 1, "max": 1, "batch_size": 3},
             "encode": {"batch_size": 2},
@@ -69,10 +63,10 @@ def run(start):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(models, ray_address, tmp_path_factory):
+def undisturbed(tiny_models, ray_address, tmp_path_factory):
     """A finished run, with what it printed."""
     tmp_path = tmp_path_factory.mktemp("undisturbed")
-    tree = config(models, tmp_path / "run")
+    tree = config(tiny_models, tmp_path / "run")
     process = jobs.start("jobs/consistency.py", tree, tmp_path, "--address", ray_address)
     out, err = jobs.finish(process)
     return tmp_path / "run", tree, out, err
@@ -114,10 +108,10 @@ def test_scores_are_those_of_the_stored_embeddings(undisturbed):
         assert row["clip_score"] == pytest.approx(np.mean(mine["clip_score"].to_numpy()), abs=1e-4)
 
 
-def test_without_ray_it_is_the_same_run(undisturbed, models, tmp_path, run):
+def test_without_ray_it_is_the_same_run(undisturbed, tiny_models, tmp_path, run):
     """So what is shown for one executor holds for the other, and most tests need no Ray."""
     directory, *_ = undisturbed
-    out, _ = run(config(models, tmp_path / "run"), "--local")
+    out, _ = run(config(tiny_models, tmp_path / "run"), "--local")
     assert out.splitlines()[-1] == str(tmp_path / "run")
     assert_same(tmp_path / "run", directory)
 
@@ -134,28 +128,28 @@ def test_results_and_report_are_written(undisturbed):
 
 
 @pytest.mark.long
-def test_a_run_is_extended_without_touching_what_is_there(undisturbed, models, tmp_path, run):
-    """By models, prompts, seeds, and an encoder."""
+def test_a_run_is_extended_without_touching_what_is_there(undisturbed, tiny_models, tmp_path, run):
+    """By tiny_models, prompts, seeds, and an encoder."""
     directory, *_ = undisturbed
     other = tiny.encoder(tmp_path / "other")
-    tree = config(models, tmp_path / "run", prompts=["a red ball", "a blue box"], seeds=3)
+    tree = config(tiny_models, tmp_path / "run", prompts=["a red ball", "a blue box"], seeds=3)
     tree["models"] = tree["models"][:1]
     run(tree)
     made = {p: p.stat().st_mtime_ns for p in (tmp_path / "run" / "images").iterdir()}
-    tree = config(models, tmp_path / "run")
+    tree = config(tiny_models, tmp_path / "run")
     run(tree | {"encoder": [tree["encoder"], {"id": str(other)}]})
     assert all(path.stat().st_mtime_ns == changed for path, changed in made.items())
     ours, theirs = (tables(d)["images"] for d in (tmp_path / "run", directory))
     assert ours["sample_id"].equals(theirs["sample_id"])
     scores = pq.read_table(tmp_path / "run" / "scores.parquet")
-    first = scores.filter(pads.field("encoder") == str(models["encoder"]))["scs"]
+    first = scores.filter(pads.field("encoder") == str(tiny_models.encoder))["scs"]
     assert np.allclose(first, pq.read_table(directory / "scores.parquet")["scs"], atol=0.01)
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     agreement = [(row["model"], row["encoder"], row["n"]) for row in results["encoder_agreement"]]
     assert agreement == [(name, str(other), 5) for name in ("pixart", "sdxl+lora")]
 
 
-def test_pictures_in_folders_score_as_where_they_were_made(undisturbed, models, tmp_path, run):
+def test_pictures_in_folders_score_as_where_they_were_made(undisturbed, tiny_models, tmp_path, run):
     directory, *_ = undisturbed
     for row in tables(directory)["images"].to_pylist():
         if row["prompt"] in HOSTILE:
@@ -164,7 +158,7 @@ def test_pictures_in_folders_score_as_where_they_were_made(undisturbed, models, 
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{row['seed']}.png").write_bytes(row["image"])
     (tmp_path / "images" / "pixart" / "a red ball" / "2.png").write_bytes(b"no picture")
-    tree = config(models, tmp_path / "run", images=str(tmp_path / "images"))
+    tree = config(tiny_models, tmp_path / "run", images=str(tmp_path / "images"))
     tree = {key: tree[key] for key in ("images", "encoder", "pools", "statistics", "output")}
     out, _ = run(tree, "--local")
     results = json.loads((tmp_path / "run" / "results.json").read_text())
@@ -182,10 +176,10 @@ def test_pictures_in_folders_score_as_where_they_were_made(undisturbed, models, 
 
 
 @pytest.mark.long
-def test_a_mistake_that_only_a_worker_can_see_is_one_line(models, tmp_path, run):
+def test_a_mistake_that_only_a_worker_can_see_is_one_line(tiny_models, tmp_path, run):
     """As a full disk is, which is a worker's to see too: test_storage.py."""
-    nothing = tiny.lora(tmp_path / "nothing", models["sdxl"], scale=0.0)
-    tree = config(models, tmp_path / "run")
+    nothing = tiny.lora(tmp_path / "nothing", tiny_models.sdxl, scale=0.0)
+    tree = config(tiny_models, tmp_path / "run")
     tree["models"] = [tree["models"][1] | {"lora": {"id": str(nothing)}}]
     _, err = run(tree, status=2)
     assert "must change the picture" in err.splitlines()[-1]

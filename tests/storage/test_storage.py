@@ -101,9 +101,7 @@ def test_a_file_that_is_really_empty_is_empty(bucket):
 
 def test_an_upload_that_is_never_finished_is_never_seen(bucket, proxy, monkeypatch):
     monkeypatch.setattr("raypipe.storage.files.S3_ATTEMPTS", 1)
-    monkeypatch.setattr(
-        "raypipe.storage.files._s3", files._s3.__wrapped__
-    )  # a client of these settings
+    monkeypatch.setattr(files, "_s3", files._s3.__wrapped__)  # a client of these settings
     folder = Folder(bucket)
     proxy.up_after = 6_000_000
     with pytest.raises(OSError, match="NETWORK_CONNECTION"):

@@ -10,7 +10,6 @@ from PIL import Image
 
 from raypipe.config.model import Model, Sampler
 from raypipe.config.networks import Encoder
-from raypipe.engine.stage import Device
 from raypipe.models.diffusion.generator import Generator
 from raypipe.models.encoder import LoadedEncoder
 from raypipe.studies.consistency import generate
@@ -48,13 +47,9 @@ def test_pictures_are_encoded_while_the_device_is_free(study, begun, monkeypatch
     encode, held = generate.encode, []
 
     def watched(pixels, storage):
-        held.append(is_held(stage.device))
+        held.append(stage.device._lock.locked())
         return encode(pixels, storage)
 
     monkeypatch.setattr(generate, "encode", watched)
     stage(run.samples().slice(0, 2))
     assert held == [False, False]
-
-
-def is_held(device: Device) -> bool:
-    return device._lock.locked()

@@ -16,6 +16,7 @@ from raypipe.models.lora.ldm_names import unet_name
 from raypipe.weights.identity import model_identity
 from tests.support import plain, tiny
 from tests.support.lora_files import Matrices, matrices, merged, with_text_model, write
+from tests.support.mistakes import mistake
 
 SAMPLER = Sampler(scheduler="euler", steps=2, guidance=5.0, width=32, height=32)
 LAYERS = {
@@ -210,10 +211,8 @@ def test_the_alpha_in_a_header_that_diffusers_wrote(tiny_models, tmp_path):
 
 
 def refused(directory, file) -> str:
-    with pytest.raises(UserError) as caught:
-        Generator(Model(name="m", id=str(directory), lora=Lora(id=str(file))), SAMPLER, "cpu")
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
+    model = Model(name="m", id=str(directory), lora=Lora(id=str(file)))
+    return mistake(Generator, model, SAMPLER, "cpu")
 
 
 @pytest.mark.parametrize("key", ["dora_scale", "hada_w1_a", "lora_mid.weight", "diff"])

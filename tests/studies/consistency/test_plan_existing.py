@@ -60,9 +60,8 @@ def test_models_must_have_the_same_seeds_and_the_others_are_named(over):
 
 
 def test_one_picture_a_prompt_is_not_enough(over):
-    assert mistake(make_plan, over({"one": {"a cat": [1]}})) == (
-        "a consistency score needs at least 2 seeds, got 1"
-    )
+    told = mistake(make_plan, over({"one": {"a cat": [1]}}))
+    assert told == "a consistency score needs at least 2 seeds, got 1"
 
 
 def test_a_missing_picture_has_an_empty_source(over):

@@ -57,8 +57,10 @@ def test_a_hugging_face_data_set(rows, tmp_path, monkeypatch):
         }
     )
     stored = [{**row, "image": {"bytes": row["image"], "path": None}} for row in rows]
-    datasets.Dataset.from_list(stored, features=features).to_parquet(tmp_path / "train.parquet")
-    found = read(Images(huggingface=str(tmp_path)))
+    (tmp_path / "data").mkdir()
+    made = datasets.Dataset.from_list(stored, features=features)
+    made.to_parquet(tmp_path / "data" / "train.parquet")
+    found = read(Images(huggingface=str(tmp_path / "data")))
     assert list(found) == [(row["model"], row["prompt"], row["seed"]) for row in rows]
     for row in rows:
         assert found[row["model"], row["prompt"], row["seed"]]["image"] == row["image"]

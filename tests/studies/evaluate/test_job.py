@@ -1,6 +1,7 @@
 """jobs/evaluate.py as a user meets it: plans, and one line for a mistake."""
 
 import json
+from functools import partial
 
 import pyarrow.parquet as pq
 import pytest
@@ -8,12 +9,10 @@ import pytest
 from raypipe.config.strict import load
 from raypipe.studies.evaluate.settings import Evaluate
 from tests.support import evaluate_runs, pair_runs
-from tests.support.jobs import Done, run_here, save
+from tests.support.jobs import run_here, save
 from tests.support.mistakes import refusal
 
-
-def job(*arguments) -> Done:
-    return run_here("evaluate", *arguments)
+job = partial(run_here, "evaluate")
 
 
 @pytest.fixture

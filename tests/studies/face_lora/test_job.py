@@ -1,5 +1,6 @@
 """The face LoRA job before anything runs: what it plans, what it refuses, and what it imports."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,8 @@ from raypipe.models.lora.adapter import check_targets
 from raypipe.studies.face_lora import plan as lora_plan
 from raypipe.studies.face_lora import run as face_lora_run
 from tests.support import finish_run, lora_runs, pair_runs
-from tests.support.jobs import Done, run_here, save
-from tests.support.mistakes import refusal
+from tests.support.jobs import run_here, save
+from tests.support.mistakes import mistake, refusal
 
 
 @pytest.fixture(scope="module")
@@ -165,12 +166,9 @@ def test_pairs_that_another_family_painted_are_refused(config, inputs, tmp_path)
     finish_run(painted, "face_pairs", model=lora_runs.MINIATURE)
     lora_plan.check_inputs(config(pairs=painted))
     model = {"name": "sdxl", "id": "miniature/sdxl"}
-    with pytest.raises(UserError) as error:
-        lora_plan.check_inputs(config(pairs=painted, model=model))
-    assert "must be of the family that inpainted the pairs, but sdxl is SDXL and " in str(
-        error.value
-    )
-    assert "miniature/sd15, Stable Diffusion 1.5" in str(error.value)
+    told = mistake(lora_plan.check_inputs, config(pairs=painted, model=model))
+    assert "must be of the family that inpainted the pairs, but sdxl is SDXL and " in told
+    assert "miniature/sd15, Stable Diffusion 1.5" in told
 
 
 @pytest.mark.parametrize("target", ["to_q", "to_out.0", "conv1", "mid_block.resnets.0.conv1"])
@@ -204,8 +202,7 @@ def test_a_config_that_cannot_work_is_refused(config, change, told):
         config(**change)
 
 
-def job(*arguments) -> Done:
-    return run_here("face_lora", *arguments)
+job = partial(run_here, "face_lora")
 
 
 @pytest.fixture
