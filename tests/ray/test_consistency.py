@@ -129,7 +129,7 @@ def test_results_and_report_are_written(undisturbed):
 
 @pytest.mark.long
 def test_a_run_is_extended_without_touching_what_is_there(undisturbed, tiny_models, tmp_path, run):
-    """By tiny_models, prompts, seeds, and an encoder."""
+    """By models, prompts, seeds, and an encoder."""
     directory, *_ = undisturbed
     other = tiny.encoder(tmp_path / "other")
     tree = config(tiny_models, tmp_path / "run", prompts=["a red ball", "a blue box"], seeds=3)
