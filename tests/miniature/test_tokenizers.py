@@ -3,7 +3,6 @@
 import pytest
 from transformers import AutoTokenizer
 
-from raypipe.errors import UserError
 from raypipe.weights.locate import miniature_path
 
 ODD = [
