@@ -3,7 +3,6 @@
 import contextlib
 import errno
 import os
-import uuid
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -16,6 +15,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from raypipe.errors import UserError
+from raypipe.storage import exclusive, local
 
 S3_ATTEMPTS = 7
 """Tries of one request, with growing pauses between them."""
@@ -47,6 +47,7 @@ class Folder:
     def __init__(self, uri: str):
         self.uri = absolute(uri)
         self._fs, self._path = open_uri(uri)
+        self.is_local = self._fs.type_name == "local"
 
     def write(self, name: str, data: bytes | memoryview) -> None:
         """Write a file so that no reader ever sees half of it.
@@ -56,23 +57,22 @@ class Folder:
         """
         path = f"{self._path}/{name}"
         with storage_errors(self.uri):
-            if self._fs.type_name != "local":
+            if not self.is_local:
                 # All at once and without `with`: a stream that an exception closes on its way
                 # would make an object of what it has got so far.
                 stream = self._fs.open_output_stream(path)
                 stream.write(data)
                 stream.close()
                 return
-            self._fs.create_dir(str(Path(path).parent), recursive=True)
-            partial = f"{path}.{uuid.uuid4().hex[:8]}.partial"
-            try:
-                with self._fs.open_output_stream(partial) as stream:
-                    stream.write(data)
-                self._fs.move(partial, path)
-            except OSError:
-                with contextlib.suppress(OSError):
-                    self._fs.delete_file(partial)  # it may have filled the disk
-                raise
+            local.write(path, data)
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Write a file that must not be there yet; False where it is. Of many one succeeds."""
+        path = f"{self._path}/{name}"
+        with storage_errors(self.uri):
+            if not self.is_local:
+                return exclusive.create(self._fs, self._path, name, data)
+            return local.create(path, data)
 
     def read(self, name: str) -> bytes | None:
         """The file's content, or None where there is none."""
@@ -89,10 +89,11 @@ class Folder:
 
     def delete(self, name: str) -> None:
         """Remove a file if it is there."""
-        path = f"{self._path}/{name}"
         with storage_errors(self.uri):
-            if self._fs.get_file_info(path).type != pafs.FileType.NotFound:
-                self._fs.delete_file(path)
+            if self.is_local:
+                Path(self._path, name).unlink(missing_ok=True)
+            else:
+                exclusive.delete(self._fs, self._path, name)
 
     def delete_folder(self, below: str) -> None:
         """Remove a folder with all that is in it, if it is there."""
@@ -100,6 +101,17 @@ class Folder:
         with storage_errors(self.uri):
             if self._fs.get_file_info(path).type == pafs.FileType.Directory:
                 self._fs.delete_dir(path)
+
+    def delete_empty(self, below: str) -> None:
+        """Remove a local folder that holds nothing; a bucket has none."""
+        if self.is_local:
+            with contextlib.suppress(OSError):
+                Path(self._path, below).rmdir()
+
+    def missing(self) -> list[Path]:
+        """The local folders that must be made for it, the deepest first."""
+        folders = (Path(self._path), *Path(self._path).parents) if self.is_local else ()
+        return [folder for folder in folders if not os.path.exists(folder)]  # noqa: PTH110
 
     def names(self, below: str = "") -> list[str]:
         """Names of the whole files directly in the folder `below`, sorted."""
@@ -156,8 +168,12 @@ def list_folder(
 ) -> list[pafs.FileInfo]:
     """What is in a folder; nothing where there is none. See `_open_whole` for empty answers."""
     selector = pafs.FileSelector(path, allow_not_found=True, recursive=recursive)
+    infos: list[pafs.FileInfo] = []
     for _ in range(EMPTY_ANSWERS):
-        infos = filesystem.get_file_info(selector)
+        try:
+            infos = filesystem.get_file_info(selector)
+        except FileNotFoundError:  # it was made while pyarrow looked
+            continue
         if infos or filesystem.type_name == "local":
             break
     return infos
@@ -261,8 +277,9 @@ def _open_s3(uri: str) -> tuple[pafs.FileSystem, str]:
             "an s3:// URI must be s3://BUCKET/KEY, its options and credentials in the environment "
             f"(AWS_ENDPOINT_URL, AWS_REGION, AWS_PROFILE, ...), got {uri}"
         )
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    return _s3(parts.netloc, endpoint), unquote(f"{parts.netloc}{parts.path}").rstrip("/")
+    return _s3(parts.netloc, exclusive.endpoint_of_s3()), unquote(
+        f"{parts.netloc}{parts.path}"
+    ).rstrip("/")
 
 
 @lru_cache(maxsize=16)

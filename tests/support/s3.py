@@ -14,6 +14,8 @@ import pytest
 from tests.support import free_port, listens
 from tests.support.jobs import wait_for
 
+from tests.support import ROOT
+
 CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "testing",
     "AWS_SECRET_ACCESS_KEY": "testing",
@@ -28,7 +30,8 @@ def server(log: str = os.devnull, **environment: str) -> Iterator[int]:
     port = free_port()
     with open(log, "w") as output:  # noqa: PTH123
         process = subprocess.Popen(
-            [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+            [sys.executable, "-m", "tests.support.s3_server", str(port)],
+            cwd=ROOT,
             env={**os.environ, **environment},
             stdout=output,
             stderr=output,
@@ -72,10 +75,23 @@ class Proxy:
         self.every: int | None = None
         """Cut every so-many-th connection in its first answer."""
         self.connections = self.cuts = 0
+        self._open: set[socket.socket] = set()
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # a thread waits in accept
         self._listener.close()
+
+    def down(self, seconds: float) -> None:
+        """Be gone for a while, as a server that is killed and started again."""
+        self.close()
+        for end in list(self._open):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+        time.sleep(seconds)
+        self._listener = socket.create_server(("127.0.0.1", self.port), backlog=128)
+        threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
@@ -84,6 +100,7 @@ class Proxy:
                 self.connections += 1
                 doomed = bool(self.every) and self.connections % self.every == 0
                 far = socket.create_connection(("127.0.0.1", self._target))
+                self._open |= {near, far}
                 for pair in ((near, far, "up_after", False), (far, near, "down_after", doomed)):
                     threading.Thread(target=self._pump, args=pair, daemon=True).start()
 
@@ -100,6 +117,7 @@ class Proxy:
                     sink.sendall(data[: len(data) // 2])
                     break
                 sink.sendall(data)
+        self._open -= {source, sink}
         for end in (source, sink):
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
