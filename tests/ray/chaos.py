@@ -3,7 +3,8 @@
 `python tests/ray/chaos.py --seed 1 --faults 20` starts a head and two worker nodes on this machine,
 runs tests/support/stand_in.py (the main job with stages that sleep) and, whenever it has got a
 little further, does one of FAULTS to it. At the end every sample must be there once, with the
-bytes and vectors of an undisturbed run, and results.json must be equal to the last byte.
+bytes and vectors of an undisturbed run, and results.json must be equal to the last byte. Where the
+storage is to be killed, the run is in a bucket of tests/support/s3.py.
 """
 
 import argparse
@@ -11,6 +12,7 @@ import contextlib
 import os
 import random
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -24,7 +26,9 @@ ROOT = Path(__file__).parents[2]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
-from tests.support import stand_in_runs  # noqa: E402
+from raypipe.storage import claims  # noqa: E402
+from raypipe.storage.files import Folder  # noqa: E402
+from tests.support import s3, stand_in_runs  # noqa: E402
 
 ENVIRONMENT = {
     "PYTHONPATH": str(ROOT),
@@ -43,10 +47,12 @@ PATIENCE_S = 180.0
 class Playground:
     """A cluster and the job on it."""
 
-    def __init__(self, folder: Path, seed: int, seeds: int):
+    def __init__(self, folder: Path, seed: int, seeds: int, store: s3.Proxy | None):
         self.random = random.Random(seed)
         self.folder = folder
-        self.output = folder / "run"
+        self.store = store
+        self.output = str(folder / "run") if store is None else "s3://bucket/run"
+        self.run = Folder(self.output)
         self.seeds = seeds
         self.stopped: list[psutil.Process] = []
         self.start_cluster()
@@ -63,15 +69,22 @@ class Playground:
         self.cluster.add_node(num_cpus=2)
 
     def start_driver(self) -> None:
-        self.log = (self.folder / "driver.log").open("a")
+        self.driver = self.launch()
+
+    def launch(self) -> subprocess.Popen:
+        """The job's command; what it prints goes to driver.log."""
         tree = stand_in_runs.config(self.output, seeds=self.seeds)
-        address = self.cluster.address
-        self.driver = stand_in_runs.start(
-            tree, self.folder, "--address", address, log=self.log, STAND_IN_SECONDS="0.4"
-        )
+        with (self.folder / "driver.log").open("a") as log:
+            return stand_in_runs.start(
+                tree,
+                self.folder,
+                *("--address", self.cluster.address),
+                log=log,
+                STAND_IN_SECONDS="0.4",
+            )
 
     def batches(self) -> int:
-        return len(list((self.output / "images").glob("*.parquet")))
+        return len(self.run.names("images"))
 
     # What can happen. Each returns a line that says what was done.
 
@@ -128,6 +141,31 @@ class Playground:
         self.add_node()
         return "added a node"
 
+    def second_driver(self) -> str:
+        """Start the same command beside the driver, or twice at once after its SIGKILL."""
+        pair = [self.driver, self.launch()]
+        if self.random.random() < 0.5:
+            self.driver.kill()
+            self.driver.wait()
+            pair = [pair[1], self.launch()]
+        begun = time.monotonic()
+        while all(driver.poll() is None for driver in pair):
+            assert time.monotonic() - begun < PATIENCE_S, "two drivers work on one run"
+            time.sleep(0.1)
+        ended = next(driver for driver in pair if driver.poll() is not None)
+        (self.driver,) = (driver for driver in pair if driver is not ended)
+        if ended.returncode == 0:  # the run came to its end meanwhile
+            return "started a second driver at the end"
+        assert ended.returncode == 2, self.tail()
+        assert "error: one process works on a run at a time, got another on" in self.tail()
+        return f"started a second driver, which was refused beside {self.driver.pid}"
+
+    def kill_store(self) -> str:
+        """Kill the storage's server with all its connections, for a few seconds."""
+        assert self.store is not None
+        self.store.down(3)
+        return "killed the storage for 3 s"
+
     def wait_for(self, batches: int) -> None:
         """Until there are so many batches, or the job has ended."""
         begun = time.monotonic()
@@ -159,6 +197,8 @@ FAULTS: dict[str, Callable[[Playground], str]] = {
     "head": Playground.kill_head,
     "slow": Playground.slow_node,
     "late": Playground.late_node,
+    "second": Playground.second_driver,
+    "store": Playground.kill_store,
 }
 
 
@@ -172,17 +212,17 @@ def chaos(
 ) -> None:
     """Raises AssertionError if anything was lost, doubled or changed.
 
-    kinds: which faults, in order; None draws them (heads and drivers a third as often).
+    kinds: which faults, in order; None draws them (some a third as often).
     undisturbed: a run that nothing happened to; None makes one at the end.
     """
     rng = random.Random(seed)
-    drawn = rng.choices(list(FAULTS), weights=[3, 3, 1, 1, 3, 1], k=n_faults)
+    kinds = kinds or rng.choices(list(FAULTS), weights=[3, 3, 1, 1, 3, 1, 1, 1], k=n_faults)
     seeds = seeds_for(n_faults)
-    with tempfile.TemporaryDirectory() as name, _environment():
+    with tempfile.TemporaryDirectory() as name, _environment(), _store("store" in kinds) as store:
         folder = Path(name)
-        playground = Playground(folder, seed, seeds)
+        playground = Playground(folder, seed, seeds, store)
         try:
-            for number, kind in enumerate(kinds or drawn, 1):
+            for number, kind in enumerate(kinds, 1):
                 playground.wait_for(playground.batches() + STEP)
                 at = playground.batches()
                 assert playground.driver.poll() is None, f"ended before fault {number}"
@@ -195,7 +235,8 @@ def chaos(
                 tree = stand_in_runs.config(undisturbed, seeds=seeds)
                 stand_in_runs.finish(stand_in_runs.start(tree, folder))
             stand_in_runs.assert_same(playground.output, undisturbed)
-            assert not list(playground.output.rglob("*.partial"))
+            assert not list(folder.rglob("*.partial"))
+            assert claims.FOLDER not in playground.run.entries()
         finally:
             playground.close()
 
@@ -209,6 +250,20 @@ def cluster(**head: int) -> Iterator[str]:
     finally:
         for process in _processes(made.head_node):
             _kill(process)
+
+
+@contextlib.contextmanager
+def _store(is_wanted: bool) -> Iterator[s3.Proxy | None]:
+    """A bucket for the run, behind a server that can be killed; None: the run is on a disk."""
+    if not is_wanted:
+        yield None
+        return
+    with s3.server() as port:
+        s3.client(port).create_bucket(Bucket="bucket")
+        proxy = s3.Proxy(port)
+        os.environ |= {**s3.CREDENTIALS, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{proxy.port}"}
+        yield proxy
+        proxy.close()
 
 
 @contextlib.contextmanager

@@ -22,7 +22,11 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 @pytest.mark.parametrize(
     "faults",
-    [["node"], pytest.param(["actor", "slow", "node", "driver", "head"], marks=pytest.mark.long)],
+    [
+        ["node"],
+        pytest.param(["actor", "slow", "node", "driver", "head"], marks=pytest.mark.long),
+        pytest.param(["second", "store", "second"], marks=pytest.mark.long),
+    ],
 )
 def test_what_is_lost_in_the_middle_is_made_again(undisturbed_stand_in, faults):
     """`make chaos` draws many more; without Ray a driver is lost in storage/test_runs.py."""
