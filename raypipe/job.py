@@ -8,11 +8,12 @@ with one line on stderr; 1 for anything else. Importing this loads neither torch
 """
 
 import argparse
+import contextlib
 import json
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -24,6 +25,7 @@ from raypipe.config.strict import JobConfig, Strict, absolute, load
 from raypipe.console import message
 from raypipe.engine.session import Session
 from raypipe.errors import UserError
+from raypipe.storage import claims, starts
 from raypipe.storage.directory import RunDirectory, config_hash
 
 C = TypeVar("C", bound=JobConfig)
@@ -72,7 +74,8 @@ class Job(Generic[C, R]):
     started: float = field(default_factory=time.monotonic)
 
     def begin(self, **notes: Any) -> None:
-        """Write the config, and notes beside it, each as a JSON file of its name."""
+        """Claim the run, and write the config, and notes beside it as JSON files of their names."""
+        self.run.claim()
         self.run.begin(self.stored, **notes)
 
     def finish(
@@ -87,12 +90,16 @@ class Job(Generic[C, R]):
 
         page: from the manifest to the report's HTML. tables: by the name of their Parquet file.
         """
+        self.run.forget_previous()
         for name, table in (tables or {}).items():
             self.run.write_table(f"{name}.parquet", table)
         if results is not None:
             self.run.write_json("results.json", results)
+        files = [f"{name}.parquet" for name in tables or {}]
+        files += ["results.json"] * (results is not None) + ["report.html"] * (page is not None)
         whole = {
             **manifest,
+            "files": files,
             "config_hash": config_hash(self.stored),
             "config": self.stored.model_dump(mode="json"),
             "wall_seconds": time.monotonic() - self.started,
@@ -125,13 +132,62 @@ class Recipe(Generic[C, R]):
         """Do what a config asks for, or what of it is missing; returns the run directory."""
         stored = absolute(config)
         run = self.directory(stored.output)
-        # a run of raypipe 0.1 hashed its paths as they were written
-        if self.ends and not dry_run and (run.is_finished(stored) or run.is_finished(config)):
-            message(f"already complete: {config.output}")
-            return config.output
-        run.check(stored)
-        self.steps(Job(config, stored, run, session, dry_run))
+        job = Job(config, stored, run, session, dry_run)
+        if dry_run:
+            run.check(stored)
+            self.steps(job)
+        elif not self._is_finished(job):
+            with working_on(run, stored) as is_restored:
+                if not (is_restored and self._is_finished(job)):
+                    run.check(stored)
+                    self.steps(job)
         return config.output
+
+    def _is_finished(self, job: Job[C, R]) -> bool:
+        """Whether there is nothing to do, which is told."""
+        # a run of raypipe 0.1 hashed its paths as they were written
+        finished = self.ends and (
+            job.run.is_finished(job.stored) or job.run.is_finished(job.config)
+        )
+        if finished:
+            message(f"already complete: {job.config.output}")
+        return finished
+
+
+@contextlib.contextmanager
+def working_on(run: RunDirectory, config: JobConfig) -> Iterator[bool]:
+    """A driver's stay in a run directory: alone, and without a trace if it comes to nothing.
+
+    Gives whether an earlier start was taken back, which was killed before anything was made of it.
+    UserError where another driver works there, or has taken over.
+    """
+    folder, missing = run.folder, run.folder.missing()
+    is_new = is_restored = is_done = False
+    try:
+        try:
+            is_new = bool(missing) or not folder.entries()
+            claims.wait(folder, run.does)
+            if not is_new and starts.can_be_taken_back(run, config):
+                run.claim()
+                run.is_begun_anew, is_restored = starts.take_back(run, is_own=False), True
+        except OSError as error:
+            raise UserError(f"output cannot be used: {run.uri}: {error}") from None
+        yield is_restored
+        is_done = True
+    except KeyboardInterrupt:
+        claims.go_on(run.uri)  # where it came from our own sign of life
+        raise
+    finally:
+        claim = claims.held(folder)
+        if claim is not None:
+            is_empty = False
+            with contextlib.suppress(OSError, UserError):
+                if not is_done and starts.can_be_taken_back(run, config):
+                    is_empty = starts.take_back(run, is_own=is_new)
+            claim.release(keep=not is_empty and run.manifest() is None)
+            for made in missing:
+                with contextlib.suppress(OSError):
+                    made.rmdir()
 
 
 def _parse(

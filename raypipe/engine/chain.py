@@ -21,6 +21,7 @@ from raypipe.engine.batch import finish_batch
 from raypipe.engine.monitor import BEAT_S
 from raypipe.engine.stage import CALLS, Part, Step, pack, unpack
 from raypipe.errors import UserError
+from raypipe.storage import claims
 
 TRIES = 3
 """Times that a worker tries a batch whose stage raised something unexpected."""
@@ -138,7 +139,7 @@ def run_chain(parts: list[Part], steps: list[Step], monitor: Any) -> None:
         )
     try:
         for _ in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
-            pass
+            claims.go_on(steps[0].uri)
     except ray.exceptions.RayError:
         mistake = ray.get(monitor.mistake.remote())
         if mistake is not None:

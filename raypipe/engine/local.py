@@ -15,6 +15,7 @@ from raypipe.engine.monitor import Monitor, Recorder
 from raypipe.engine.progress import Display
 from raypipe.engine.session import Session
 from raypipe.engine.stage import Chain, Step, units_of
+from raypipe.storage import claims
 from raypipe.storage.files import Folder
 
 
@@ -30,6 +31,7 @@ def run_chains(
         for parts, steps in chains:
             workers = [_Worker(step, monitor) for step in steps]
             for samples in chain.from_iterable(part.read() for part in parts):
+                claims.go_on(folder.uri)
                 for worker in workers:
                     samples = worker(samples)
 

@@ -17,6 +17,7 @@ def annotate(job: Job[Annotate, AnswerRun]) -> None:
         message(server.describe(config, study))
         return
 
+    server.check_address(config)
     job.begin()
     server.serve(run, config, study)
     counts = results.export(run, study)

@@ -15,6 +15,7 @@ import yaml
 from raypipe.config.strict import JobConfig, changes, dump
 from raypipe.core.ids import content_hash
 from raypipe.errors import UserError
+from raypipe.storage import claims, plans, starts
 from raypipe.storage.files import Folder, open_uri, read_whole
 
 GROUP = 2_000
@@ -30,17 +31,64 @@ class RunDirectory:
 
     plan: ClassVar[pa.Schema]
     plan_folder: ClassVar[str] = "samples"
+    plan_folders: ClassVar[tuple[str, ...]] = ("samples",)
+    """Folders that hold plans before anything is made."""
+    keys: ClassVar[tuple[str, ...]] = ()
+    """Columns of the plan that no two rows share."""
+    does: ClassVar[str] = "works on a run"
+    """What one process does with it at a time."""
     folders: ClassVar[tuple[str, ...]] = ("samples", "metrics")
     """Folders below it in which files are written one by one."""
 
     def __init__(self, uri: str):
         self.folder = Folder(uri)
         self.uri = self.folder.uri
+        self.is_begun_anew = False
+        """Whether its config was left by a start of which nothing was made, and binds nobody."""
+        self._checked: tuple[bytes | None, list[str]] | None = None
 
     def is_finished(self, config: JobConfig) -> bool:
-        """Whether the manifest marks exactly this config as complete."""
+        """Whether the manifest marks exactly this config as complete, and what it lists is there.
+
+        A manifest of a driver that has lost its claim since does not count.
+        """
         manifest = self.manifest()
-        return manifest is not None and manifest["config_hash"] == config_hash(config)
+        return (
+            manifest is not None
+            and manifest["config_hash"] == config_hash(config)
+            and set(self.folder.names()).issuperset(manifest.get("files", ()))
+            and (
+                claims.held(self.folder) is not None
+                or claims.last_epoch(self.folder) <= manifest.get("epoch", 0)
+            )
+        )
+
+    def epoch(self) -> int:
+        """The epoch of the claim under which the run was finished; 0 where it is not."""
+        return int((self.manifest() or {}).get("epoch", 0))
+
+    def claim(self) -> None:
+        """Let no other driver work here from now on (see `raypipe.storage.claims`).
+
+        UserError while another works here, or where one has changed what was checked. The claim is
+        released by `raypipe.job.Recipe`.
+        """
+        if claims.held(self.folder) is not None:
+            return
+        try:
+            claims.take(self.folder, self.epoch, self.does)
+            changed = self._checked is not None and self._checked != self._state()
+        except OSError as error:
+            raise UserError(f"output cannot be written: {self.uri}: {error}") from None
+        if changed:
+            raise UserError(
+                f"another process has worked on {self.uri} meanwhile: start again, and the same "
+                "command goes on from what is there"
+            )
+
+    def _state(self) -> tuple[bytes | None, list[str]]:
+        """What is asked for and planned."""
+        return self.folder.read("config.yaml"), self.folder.names(self.plan_folder)
 
     def manifest(self) -> dict[str, Any] | None:
         """The manifest, or None while the run is not complete."""
@@ -56,12 +104,16 @@ class RunDirectory:
     def check(self, config: JobConfig) -> None:
         """Refuse a config that changes a setting of what is there, naming the keys."""
         try:
-            stored, names = self.folder.read("config.yaml"), self.folder.entries()
+            self._checked = self._state()
+            stored, names = self._checked[0], self.folder.entries()
         except OSError as error:
             raise UserError(f"output cannot be used: {self.uri}: {error}") from None
+        names = [name for name in names if name != claims.FOLDER]
         if stored is None and not names:
             return
         before = _run_config(stored, config)
+        if self.is_begun_anew:
+            return
         if before is None:
             raise UserError(
                 f"the output directory must be empty or a run's of this job, but {self.uri} holds "
@@ -85,11 +137,14 @@ class RunDirectory:
         )
 
     def begin(self, config: JobConfig, **notes: Any) -> None:
-        """Write what was asked for. UserError where the directory cannot be written.
+        """Write what is asked for, and keep what is there for `raypipe.storage.starts.take_back`.
 
-        notes: what is kept beside the config, each as a JSON file of its name.
+        notes: what is kept beside the config, each as a JSON file of its name. UserError where the
+        directory cannot be written.
         """
+        claims.confirm(self.folder)
         try:
+            starts.keep(self)
             self.folder.delete("manifest.json")
             self.folder.write("config.yaml", dump(config).encode())
             for name, note in notes.items():
@@ -120,23 +175,41 @@ class RunDirectory:
                 "another output"
             )
 
-    def compare(self, wanted: pa.Table, keys: Sequence[str]) -> tuple[pa.Table, pa.Table, pa.Table]:
-        """(planned, new, dropped): the plan so far, and what differs from the wanted rows.
-
-        keys: columns that identify a row of the plan.
-        """
+    def compare(self, wanted: pa.Table) -> tuple[pa.Table, pa.Table, pa.Table]:
+        """(planned, new, dropped): the plan so far, and what differs from the wanted rows."""
         planned = self.samples()
-        here, there = _keys(wanted, keys), _keys(planned, keys)
+        here, there = plans.key(wanted, self.keys), plans.key(planned, self.keys)
         new = wanted.filter(pc.invert(pc.is_in(here, there)))
         return planned, new, planned.filter(pc.invert(pc.is_in(there, here)))
 
     def samples(self) -> pa.Table:
-        """Every row of the plan, in order."""
+        """Every row of the plan, in order. UserError where a row is planned twice."""
         parts = [
             pq.read_table(self.folder.open(f"{self.plan_folder}/{name}"), schema=self.plan)
             for name in self.folder.names(self.plan_folder)
         ]
-        return pa.concat_tables(parts) if parts else self.plan.empty_table()
+        samples = pa.concat_tables(parts) if parts else self.plan.empty_table()
+        if self.keys:
+            twice = plans.doubled(samples, self.keys)
+            if twice is not None:
+                raise UserError(
+                    f"a plan must hold each row once, but {self.uri}/{self.plan_folder} holds "
+                    f"{twice} twice: two processes have planned it; choose another output"
+                )
+        return samples
+
+    def check_made(self, what: str, made: Sequence[pa.Table], planned: pa.Table) -> None:
+        """UserError unless what was made is exactly what was planned, each row once.
+
+        what: in the words of the message. made: tables with the columns `keys`.
+        """
+        missing, twice, foreign = plans.differences(made, planned, self.keys)
+        if missing or twice or foreign:
+            raise UserError(
+                f"stored {what} are not the planned samples: of {len(planned):,}, {self.uri} lacks "
+                f"{missing:,}, holds {twice:,} twice and {foreign:,} others; another process may "
+                "have worked on it"
+            )
 
     def plan_groups(self, columns: list[str]) -> Iterator[tuple[str, int, pa.Table]]:
         """Some columns of the plan, a few thousand rows of whole batches at a time.
@@ -154,12 +227,25 @@ class RunDirectory:
         return len(self.folder.names(self.plan_folder))
 
     def add_samples(self, samples: pa.Table, part: int) -> None:
-        """Write a part of the plan; from here on it is fixed which samples share a batch."""
-        sink = pa.BufferOutputStream()
-        with pq.ParquetWriter(sink, self.plan, compression="zstd") as writer:
-            for group in _groups(samples):
-                writer.write_table(group, row_group_size=len(group))
-        self.folder.write(f"{self.plan_folder}/{part:04d}.parquet", sink.getvalue())
+        """Write a part of the plan; from here on it is fixed which samples share a batch.
+
+        A part is created once: UserError where another driver has created it meanwhile.
+        """
+        claims.confirm(self.folder)
+        name = f"{self.plan_folder}/{part:04d}.parquet"
+        if not self.folder.create(name, plans.content(self.plan, _groups(samples), self._epoch())):
+            raise UserError(
+                f"another process has planned {self.uri} meanwhile ({name}): start again, and the "
+                "same command goes on from what is there"
+            )
+
+    def _epoch(self) -> int:
+        claim = claims.held(self.folder)
+        return 0 if claim is None else claim.epoch
+
+    def empty_part(self, name: str) -> None:
+        """Take a part of the plan back, of which nothing was made; its number is not used again."""
+        self.folder.write(f"{self.plan_folder}/{name}", plans.content(self.plan, (), self._epoch()))
 
     def write_table(self, name: str, table: pa.Table) -> None:
         """Write a table as one Parquet file that appears whole or not at all."""
@@ -167,14 +253,30 @@ class RunDirectory:
 
     def write_json(self, name: str, content: Any) -> None:
         """Write strict JSON: there is no NaN in it."""
-        text = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False)
-        self.folder.write(name, text.encode())
+        self.folder.write(name, _json(content))
+
+    def forget_previous(self) -> None:
+        """What was there before this start is about to change, so that it cannot be taken back."""
+        claims.confirm(self.folder)
+        self.folder.delete(starts.PREVIOUS)
 
     def finish(self, manifest: dict[str, Any]) -> None:
-        """Write the manifest, last of all: its existence means that the run is complete."""
+        """Write the manifest, last of all: its existence means that the run is complete.
+
+        It names the epoch of the claim. UserError where a later driver has finished the run.
+        """
+        self.forget_previous()
         for below in ("", *self.folders):
             self.folder.clean(below)
-        self.write_json("manifest.json", manifest)
+        claim = claims.held(self.folder)
+        if claim is None:
+            self.write_json("manifest.json", manifest)
+            return
+        data = _json({**manifest, "epoch": claim.epoch})
+        if not self.folder.create("manifest.json", data):
+            if self.epoch() >= claim.epoch:
+                raise UserError(f"another process has taken over {self.uri}, and finished it")
+            self.folder.write("manifest.json", data)  # of one that had lost its claim
 
 
 def batch_numbers(groups: np.ndarray, size: int | np.ndarray) -> np.ndarray:
@@ -207,8 +309,9 @@ def split_batches(samples: pa.Table) -> Iterator[tuple[str, pa.Table]]:
         yield ids[start], samples.slice(start, end - start)
 
 
-def _keys(rows: pa.Table, names: Sequence[str]) -> pa.ChunkedArray:
-    return pc.binary_join_element_wise(*(rows[name].cast(pa.string()) for name in names), "\n")
+def _json(content: Any) -> bytes:
+    """Strict JSON."""
+    return json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False).encode()
 
 
 def _groups(samples: pa.Table) -> Iterator[pa.Table]:

@@ -13,6 +13,8 @@ ANSWERS = "answers.sqlite"
 class AnswerRun(RunDirectory):
     """A local directory that collects answers; each start continues where the last one stopped."""
 
+    does = "collects answers"
+
     def __init__(self, uri: str):
         """UserError for a bucket, which cannot hold a database."""
         if "://" in uri:

@@ -3,6 +3,7 @@
 import asyncio
 import math
 import signal
+import socket
 import sqlite3
 from typing import Any
 
@@ -210,9 +211,22 @@ def describe(config: Annotate, study: Study) -> str:
     return f"{len(study.questions):,} questions ({study.kind}) would be asked on {where}"
 
 
+def check_address(config: Annotate) -> None:
+    """UserError for an address that cannot be listened on."""
+    host = config.share_on or "127.0.0.1"
+    try:
+        family, *_, address = socket.getaddrinfo(host, config.port, type=socket.SOCK_STREAM)[0]
+        socket.create_server(address[:2], family=family).close()
+    except OSError as error:
+        raise UserError(
+            f"the app must be able to listen on {host}, port {config.port}: {error.strerror}"
+        ) from None
+
+
 def serve(run: AnswerRun, config: Annotate, study: Study) -> None:
     """Ask until SIGINT or SIGTERM. UserError for an address that cannot be listened on."""
     store = Store(run.path / ANSWERS)
+    run.forget_previous()
     try:
         asyncio.run(_serve(config, App(config, study, store, Keys(run.path / "keys.json")), run))
     finally:

@@ -14,6 +14,7 @@ class Run(RunDirectory):
     """A consistency run at a path or URI."""
 
     plan = schema.SAMPLES
+    keys = ("model", "sample_id")  # two models may send one text to the same weights
     folders = (*RunDirectory.folders, "images", "embeddings")
 
     def changed_keys(
@@ -34,8 +35,7 @@ class Run(RunDirectory):
         UserError if the run holds a sample that is no longer wanted: the config asks for fewer, or
         the weights behind a name have changed.
         """
-        # two models may send the same text to the same weights, and share the sample's id
-        planned, new, dropped = self.compare(wanted, ("model", "sample_id"))
+        planned, new, dropped = self.compare(wanted)
         if len(dropped):
             raise UserError(self._why_dropped(planned, wanted, dropped))
         return new

@@ -1,7 +1,7 @@
 """From stored embeddings to scores, a few prompts at a time, on the driver and without Ray."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -59,16 +59,16 @@ class ModelScores:
 
 
 def survey(run: Run, samples: pa.Table) -> Survey:
-    """Read every stored image's status; the images must be exactly the planned samples."""
+    """Read every stored image's status. UserError unless they are exactly the planned samples."""
     columns = [name for name in schema.IMAGES.names if name != "image"]
     names = (f"images/{name}" for name in run.folder.names("images"))
-    ids: list[pa.Array] = []
+    found: list[pa.Table] = []
     failed = [schema.IMAGES.empty_table().select(columns)]
     truncated: Counter[str] = Counter()
     devices: dict[str, set[str]] = defaultdict(set)
     seconds = 0.0
     for table in _read(run, names, columns):
-        ids.append(table["sample_id"].combine_chunks())
+        found.append(table.select(run.keys).replace_schema_metadata().combine_chunks())
         seconds += float((table.schema.metadata or {}).get(SECONDS, 0))
         bad = table.filter(pc.not_equal(table["status"], schema.OK)).replace_schema_metadata()
         if len(bad):  # empty tables of 10⁵ files would be a gigabyte
@@ -76,8 +76,7 @@ def survey(run: Run, samples: pa.Table) -> Survey:
         model = table["model"][0].as_py()  # a batch is of one model
         truncated[model] += pc.sum(table["truncated"]).as_py()
         devices[model] |= set(table["device"].drop_null().to_pylist())
-    if not _sorted(ids).equals(_sorted(samples["sample_id"].chunks)):
-        raise RuntimeError(f"stored images are not the planned samples: {run.uri}")
+    run.check_made("images", found, samples)
     all_failed = pa.concat_tables(failed)
     return Survey(
         left_out=frozenset(
@@ -89,11 +88,6 @@ def survey(run: Run, samples: pa.Table) -> Survey:
         devices={model: sorted(kinds) for model, kinds in sorted(devices.items()) if kinds},
         device_seconds=seconds,
     )
-
-
-def _sorted(chunks: Sequence[pa.Array]) -> pa.Array:
-    values = pa.concat_arrays(chunks)
-    return values.take(pc.array_sort_indices(values))
 
 
 def score_model(

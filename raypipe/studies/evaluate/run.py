@@ -15,6 +15,7 @@ class EvaluateRun(RunDirectory):
     """A table of pictures × metrics at a path or URI."""
 
     plan = schema.EVALUATED
+    keys = ("is_reference", "model", "image_id", "source")  # two models may share a picture
     folders = (*RunDirectory.folders, "scores")
 
     def changed_keys(
@@ -34,8 +35,7 @@ class EvaluateRun(RunDirectory):
 
         UserError if the run holds one that is no longer wanted: the images have changed.
         """
-        keys = ("is_reference", "model", "image_id", "source")  # two models may share a picture
-        planned, new, dropped = self.compare(wanted, keys)
+        planned, new, dropped = self.compare(wanted)
         gone = dropped.filter(pc.invert(dropped["is_reference"]))
         added = new.filter(pc.invert(new["is_reference"]))
         if len(gone):

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from raypipe.core.consistency import image_scores
 from raypipe.core.frechet import Moments
 from raypipe.engine.stage import SECONDS
+from raypipe.errors import UserError
 from raypipe.metrics.settings import MetricSettings
 from raypipe.storage import schema
 from raypipe.storage.directory import split_batches
@@ -69,7 +70,7 @@ def read_scores(
     """(score, reason) of every picture in the order of the plan, and seconds that actors worked."""
     scores, reasons, seconds = [], [], 0.0
     for batch, table in _batches(run, pictures, metric, ["image_id", "score", "reason"]):
-        assert table["image_id"].equals(batch["image_id"]), f"{metric.label}: not the planned rows"
+        _check_rows(run, metric, batch, table)
         scores += table["score"].chunks
         reasons += table["reason"].chunks
         seconds += float((table.schema.metadata or {}).get(SECONDS, 0))
@@ -85,7 +86,8 @@ def read_sets(
 ) -> tuple[Sets, pa.Array, float]:
     """Features of a metric of sets, reasons where there are none, and seconds of work."""
     sets, reasons, seconds = Sets(), [], 0.0
-    for batch, table in _batches(run, pictures, metric, ["feature", "reason"]):
+    for batch, table in _batches(run, pictures, metric, ["image_id", "feature", "reason"]):
+        _check_rows(run, metric, batch, table)
         reasons += table["reason"].to_pylist()
         seconds += float((table.schema.metadata or {}).get(SECONDS, 0))
         columns = batch["model"], batch["is_reference"], table["feature"], table["reason"]
@@ -109,7 +111,8 @@ def read_likeness(
     features: dict[int, np.ndarray] = {}
     reasons: list[str | None] = []
     seconds = 0.0
-    for _, table in _batches(run, pictures, metric, ["feature", "reason"]):
+    for batch, table in _batches(run, pictures, metric, ["image_id", "feature", "reason"]):
+        _check_rows(run, metric, batch, table)
         for row, feature in enumerate(table["feature"], start=len(reasons)):
             if feature.is_valid:
                 features[row] = feature.values.to_numpy()
@@ -145,6 +148,16 @@ def table_of(
         table = table.append_column(pa.field(label, pa.float64()), score)
         table = table.append_column(pa.field(f"{label}.reason", pa.string()), reason)
     return table
+
+
+def _check_rows(run: EvaluateRun, metric: MetricSettings, batch: pa.Table, table: pa.Table) -> None:
+    """UserError unless a file holds a batch's pictures, in order."""
+    if not table["image_id"].equals(batch["image_id"]):
+        name = file_name(metric, batch["batch_id"][0].as_py())
+        raise UserError(
+            f"scores must be of the pictures that are planned, but {run.uri}/{name} holds others; "
+            "without this file, the same command makes it again"
+        )
 
 
 def _batches(

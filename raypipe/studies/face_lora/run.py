@@ -33,6 +33,8 @@ class LoraRun(RunDirectory):
 
     plan = PICTURES
     plan_folder = "pictures"
+    plan_folders = ("pictures", "texts")
+    keys = ("role", "run", "file", "row")
     folders = ("pictures", "texts", "data", "metrics", "checkpoints", "log")
 
 
@@ -41,3 +43,4 @@ class TextPlan(LoraRun):
 
     plan = TEXTS
     plan_folder = "texts"
+    keys = ("text_id",)

@@ -65,7 +65,11 @@ def assign_splits(run: PairRun, config: FacePairs) -> None:
         return
     photos = columns_of(run.folder, "photos", ["photo_id", "hash", "status", "reason"])
     batches = run.samples()["batch_id"]
-    assert len(batches) == len(photos)
+    if len(batches) != len(photos):
+        raise UserError(
+            f"photos must be those that are planned, but of {len(batches):,} rows of the plan "
+            f"{run.uri}/photos holds {len(photos):,}"
+        )
     usable = [i for i, status in enumerate(photos["status"].to_pylist()) if status == schema.OK]
     if not usable:
         reasons = ", ".join(f"{n:,} {r}" for r, n in Counter(photos["reason"].to_pylist()).items())

@@ -9,6 +9,8 @@ class PairRun(RunDirectory):
 
     plan = schema.SOURCES
     plan_folder = "sources"
+    plan_folders = ("sources",)
+    keys = ("source",)
     folders = ("sources", "splits", "photos", "pairs", "checks", "metrics")
 
 
@@ -17,3 +19,4 @@ class SplitPlan(PairRun):
 
     plan = schema.SPLITS
     plan_folder = "splits"
+    keys = ()  # a photo that is there twice has two rows

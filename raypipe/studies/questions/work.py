@@ -27,6 +27,7 @@ LOWEST = "1"
 def make(run: QuestionRun, config: Questions, source: Source, plan: Plan) -> pa.Table:
     """Draw every picture and write the table of questions (schema.QUESTIONS), which is returned."""
     secret = secrets.token_bytes(32)
+    run.forget_previous()
     run.folder.delete_folder("pictures")  # of an interrupted start, under another secret
     maker = _Maker(run, config, source, secret)
     rows = [maker.question(comparison) for comparison in plan.comparisons]

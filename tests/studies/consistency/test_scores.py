@@ -8,6 +8,7 @@ import pytest
 from raypipe.core.consistency import score_prompts, semantic_consistency_score
 from raypipe.core.ids import prompt_id
 from raypipe.core.pairs import pair_scores
+from raypipe.errors import UserError
 from raypipe.inputs.codec import inspect
 from raypipe.storage import schema
 from raypipe.studies.consistency import scores as score
@@ -187,7 +188,8 @@ def test_stored_images_that_are_not_the_plan_stop_the_run(tmp_path, harm):
         world.run.folder.delete(f"images/{name}")
     else:
         world.run.folder.write("images/0009-0.parquet", world.run.folder.read(f"images/{name}"))
-    with pytest.raises(RuntimeError, match="stored images are not the planned samples"):
+    told = {"lost": "lacks 4, holds 0 twice", "strange": "lacks 0, holds 4 twice"}[harm]
+    with pytest.raises(UserError, match=f"images are not the planned samples: .* {told} and 0 "):
         score.survey(world.run, world.samples)
 
 
