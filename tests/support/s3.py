@@ -6,15 +6,14 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 
 import boto3
 import pytest
 
-from tests.support import free_port, listens
+from tests.support import ROOT, free_port, listens
 from tests.support.jobs import wait_for
-
-from tests.support import ROOT
 
 CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "testing",
