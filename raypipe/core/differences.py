@@ -37,6 +37,9 @@ from raypipe.core.pairs import FloatArray, n_images_of
 
 Design = Literal["crossed", "nested"]
 
+FEW_SEEDS = 3
+"""Shared seeds that a crossed comparison needs."""
+
 ROUNDING = 1e-12
 """A standard error below this share of the largest score is rounding, not a spread."""
 
@@ -169,9 +172,10 @@ def _estimate(
     if not 0 < alpha < 1:
         raise ValueError(f"alpha must lie between 0 and 1, got {alpha}")
     left_out = int((~counts).sum())
+    present = both_PN[counts] if counts.any() else both_PN
+    n_seeds = int(present.any(axis=0).sum()) if design == "crossed" else None
     mean_P, psi_PN, both_PN = mean_P[counts], psi_PN[counts], both_PN[counts]
     n_prompts = len(mean_P)
-    n_seeds = int(both_PN.any(axis=0).sum()) if design == "crossed" else None
     mean = float(mean_P.mean()) if n_prompts else None
 
     def undefined(reason: str, variance: Variance) -> Difference:
@@ -180,13 +184,14 @@ def _estimate(
             mean, *none, variance, n_prompts, n_seeds, left_out, design, alpha, reason
         )
 
+    unknown = Variance(None, None, None)
+    if n_seeds is not None and 0 < n_seeds < FEW_SEEDS:
+        rule = f"what a shared seed does shows with {FEW_SEEDS} seeds or more, got {n_seeds}"
+        return undefined(rule, unknown)
     if not n_prompts:
-        pictures = "no prompt has enough pictures that both models have"
-        two_seeds = design == "crossed" and both_PN.shape[1] == 2
-        reason = "two shared seeds cannot show what a seed does" if two_seeds else pictures
-        return undefined(reason, Variance(None, None, None))
+        return undefined("no prompt has enough pictures that both models have", unknown)
     if n_prompts == 1:
-        return undefined("one prompt shows no spread over prompts", Variance(None, None, None))
+        return undefined("one prompt shows no spread over prompts", unknown)
     v_p = float(mean_P.var(ddof=1)) / n_prompts
     v_s = v_ps = None
     df = float(n_prompts - 1)
@@ -207,8 +212,17 @@ def _estimate(
     half = float(stats.t.isf(alpha / 2, df)) * se
     p_value = float(2 * stats.t.sf(abs(mean) / se, df))
     return Difference(
-        mean, mean - half, mean + half, p_value, df, variance, n_prompts, n_seeds, left_out,
-        design, alpha,
+        mean,
+        mean - half,
+        mean + half,
+        p_value,
+        df,
+        variance,
+        n_prompts,
+        n_seeds,
+        left_out,
+        design,
+        alpha,
     )
 
 

@@ -7,12 +7,9 @@ import numpy as np
 import scipy
 from numpy.typing import ArrayLike
 
-from raypipe.core.consistency import jackknife_se
+from raypipe.core.components import FEW_SEEDS, Components, variance_components
+from raypipe.core.differences import Design
 from raypipe.core.pairs import n_images_of
-from raypipe.core.statistics import too_few_prompts
-
-WILCOXON_EFFICIENCY = 3 / np.pi
-"""Prompts that a t-test needs per prompt of the Wilcoxon test, differences being normal: 0.955."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +17,7 @@ class PowerRow:
     n_prompts: int
     n_seeds: int
     power: float
-    """Probability that the Wilcoxon test comes out below alpha, unadjusted."""
+    """Probability that the verdict's p-value comes out below alpha, unadjusted."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +29,10 @@ class PowerTable:
     sd_between_prompts: float | None
     """SD over prompts of the true difference: more seeds do not lower it."""
     sd_within_prompt: float | None
-    """Error of one prompt's difference with the seeds that were drawn: falls as 1/sqrt(seeds)."""
+    """Error of one prompt's difference by its own pictures: falls with the seeds."""
+    sd_shared_seeds: float | None
+    """Error of every prompt's difference alike, by the seeds that they share: more prompts do not
+    lower it; seeds of its own for each prompt would."""
     n_prompts: int
     n_seeds: int
     alpha: float
@@ -47,54 +47,55 @@ def power_table(
     prompts: Sequence[int] = (10, 20, 50, 100, 200, 500),
     seeds: Sequence[int] = (5, 10, 20, 50),
     alpha: float = 0.05,
+    design: Design = "crossed",
 ) -> PowerTable:
-    """Power of the paired Wilcoxon test for a true difference as large as the observed one.
+    """Power of the verdict's test for a true difference as large as the observed one.
 
-    pair_differences (P, M): pair scores of a minus those of b, same prompts and seeds. The variance
-    over prompts of the observed d_p is split into  between = Var(d_p) - mean(se_p²), floored at
-    zero, and  within = mean(se_p²), se_p the jackknife error of d_p over the N seeds; with n seeds
-    SD(n)² = between + within · N/n. Power is that of the two-sided t-test (noncentral t) with
-    3/π · prompts; zero where no outcome could be significant.
+    pair_differences (P, M): pair scores of a minus those of b, same prompts and seeds. Their
+    components (components.py) give the variance of a study of another size, the same design.
 
     Read it as a plan, not a proof: the observed difference is itself uncertain, and one that was
-    selected for being large promises too much; with three to five seeds the jackknife overstates
-    `within`; and noise that all prompts share through the common seeds is not in it.
-    Undefined (with a reason) for one prompt, two seeds, or differences without any spread.
+    selected for being large promises too much.
+    Undefined (with a reason) for one prompt, three seeds, or differences without any spread.
     """
     d_PM = np.asarray(pair_differences, dtype=np.float64)
     n_prompts, n_seeds = len(d_PM), n_images_of(d_PM.shape[1])
-    d_P = d_PM.mean(axis=1)
-    difference = float(d_P.mean())
-    table = PowerTable(difference, None, None, n_prompts, n_seeds, alpha, rows=[])
-    if n_prompts < 2 or n_seeds < 3:
-        return replace(table, reason="power needs two or more prompts and three or more seeds")
-    within = float((jackknife_se(d_PM) ** 2).mean())
-    between = max(0.0, float(d_P.var(ddof=1)) - within)
-    table = replace(table, sd_between_prompts=between**0.5, sd_within_prompt=within**0.5)
-    if between + within == 0:
+    difference = float(d_PM.mean())
+    table = PowerTable(difference, None, None, None, n_prompts, n_seeds, alpha, rows=[])
+    if n_prompts < 2 or n_seeds < FEW_SEEDS:
+        rule = f"power needs two or more prompts and {FEW_SEEDS} or more seeds"
+        return replace(table, reason=rule)
+    parts = variance_components(d_PM, design)
+    sds = (parts.between**0.5, parts.within(n_seeds) ** 0.5, parts.shared(n_seeds) ** 0.5)
+    table = replace(
+        table, sd_between_prompts=sds[0], sd_within_prompt=sds[1], sd_shared_seeds=sds[2]
+    )
+    if not any(sds):
         return replace(table, reason="the differences have no spread over prompts and seeds")
     rows = [
-        PowerRow(p, n, wilcoxon_power(difference, between + within * n_seeds / n, p, alpha))
+        PowerRow(p, n, power(difference, parts, p, n, design, alpha))
         for p in prompts
         for n in seeds
     ]
     return replace(table, rows=rows)
 
 
-def wilcoxon_power(difference: float, variance: float, n_prompts: int, alpha: float) -> float:
-    """Power of the two-sided signed-rank test on normal paired differences, variance > 0.
+def power(
+    difference: float, parts: Components, prompts: int, seeds: int, design: Design, alpha: float
+) -> float:
+    """Power of the two-sided test of core/differences.py for this difference.
 
-    >>> round(wilcoxon_power(0.5, 1.0, 34, 0.05), 2)
-    0.79
+    Averaged over the half-widths that the rule may give.
+
+    >>> round(power(0.5, Components(1.0, 0.0, 0.0, 0.0), 34, 8, "crossed", 0.05), 2)
+    0.81
     """
-    if too_few_prompts(n_prompts, alpha):
-        return 0.0
-    n = WILCOXON_EFFICIENCY * n_prompts
-    noncentrality = difference**2 * n / variance
+    variance = parts.variance(prompts, seeds, design)
+    noncentrality = difference**2 / variance
     if noncentrality == 0:
         return alpha
-    if noncentrality > 400:  # t = 20 is certain, and larger values are not always computed
-        return 1.0
-    # t squared is F: both tails at once, and scipy's noncentral t gives NaN in the far one
-    limit = scipy.stats.f.isf(alpha, 1, n - 1)
-    return float(np.clip(scipy.stats.ncf.sf(limit, 1, n - 1, noncentrality), 0.0, 1.0))
+    limits_K = parts.half_widths(prompts, seeds, design, alpha) / variance**0.5
+    # t squared is F: both tails at once, and scipy's noncentral t gives NaN in the far one;
+    # beyond 1e4 it is not always computed, and the outcome is certain
+    found_K = scipy.stats.ncf.sf(limits_K**2, 1, prompts - 1, min(noncentrality, 1e4))
+    return float(np.clip(found_K.mean(), 0.0, 1.0))

@@ -7,17 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from raypipe.core.paired import wilcoxon
-from raypipe.core.pairs import FloatArray, n_images_of
-
-SPLITS_AT_A_TIME = 32
+from raypipe.core.differences import FEW_SEEDS, Design, compare_pairs
+from raypipe.core.pairs import n_images_of
 
 
 @dataclass(frozen=True)
 class SplitHalf:
-    """How often the Wilcoxon test finds a difference between a model and itself."""
+    """How often the rule of the verdict finds a difference between a model and itself."""
 
     n_prompts: int
     seeds_per_half: int
@@ -25,39 +23,55 @@ class SplitHalf:
     significant: int
     alpha: float
     rate: float
-    """significant / splits: alpha if the test keeps its promise on these scores."""
+    """significant / splits: alpha, on average, if the rule keeps its promise on these scores."""
     low: float
     high: float
     """Exact binomial interval (95 %) of the rate, too narrow: see split_half."""
 
 
-def split_half(pairs: ArrayLike, *, seed: int, splits: int = 200, alpha: float = 0.05) -> SplitHalf:
-    """Split the seeds at random into two disjoint halves, score both, test; `splits` times over.
+def split_half(
+    pairs: ArrayLike,
+    *,
+    seed: int,
+    splits: int = 200,
+    alpha: float = 0.05,
+    design: Design = "crossed",
+) -> SplitHalf:
+    """Split the seeds at random into two disjoint halves and compare them; `splits` times over.
 
     pairs: pair scores (P, M) of one model, P prompts that have all seeds. All prompts share one
-    split, as they share seeds in a real comparison; an odd seed is left out. A split whose
-    differences are all zero counts as not significant.
+    split, as they share seeds in a real comparison; an odd seed is left out. The halves are
+    compared as two models are (differences.py); a split that gives no p-value counts as not
+    significant.
 
     The splits reuse the same images, so they are not independent: the binomial interval treats
     them as if they were and is too narrow. N seeds have few distinct splits when N is small (35
-    for 8, 92,378 for 20). ValueError for fewer than four seeds.
+    for 8, 92,378 for 20). ValueError for too few seeds: six, or four in a nested design.
     """
     s_PM = np.asarray(pairs, dtype=np.float64)
     n_seeds = n_images_of(s_PM.shape[1])
-    if n_seeds < 4:
-        raise ValueError(f"two halves need four or more seeds, got {n_seeds}")
+    fewest = 2 * (FEW_SEEDS if design == "crossed" else 2)
+    if n_seeds < fewest:
+        raise ValueError(f"two halves need {fewest} or more seeds, got {n_seeds}")
+    half = n_seeds // 2
+    rows, columns = np.tril_indices(n_seeds, -1)
+    pair_NN = np.zeros((n_seeds, n_seeds), dtype=np.intp)
+    pair_NN[rows, columns] = pair_NN[columns, rows] = np.arange(len(rows))
+    first, second = np.tril_indices(half, -1)
     rng = np.random.default_rng(seed)
     significant = 0
-    for start in range(0, splits, SPLITS_AT_A_TIME):
-        size = min(SPLITS_AT_A_TIME, splits - start)
-        weights_RM = np.stack([_half_minus_half(rng.permutation(n_seeds)) for _ in range(size)])
-        for d_P in weights_RM @ s_PM.T:
-            p_value = wilcoxon(d_P).p_value
-            significant += p_value is not None and p_value < alpha
+    for _ in range(splits):
+        order_N = rng.permutation(n_seeds)
+        halves = [
+            s_PM[:, pair_NN[own[first], own[second]]]
+            for own in (order_N[:half], order_N[half : 2 * half])
+        ]
+        p_value = compare_pairs(halves[0], halves[1], design=design, alpha=alpha).p_value
+        significant += p_value is not None and p_value < alpha
     interval = scipy.stats.binomtest(significant, splits).proportion_ci(0.95)
     return SplitHalf(
         n_prompts=len(s_PM),
-        seeds_per_half=n_seeds // 2,
+        seeds_per_half=half,
         splits=splits,
         significant=significant,
         alpha=alpha,
@@ -65,13 +79,3 @@ def split_half(pairs: ArrayLike, *, seed: int, splits: int = 200, alpha: float =
         low=float(interval.low),
         high=float(interval.high),
     )
-
-
-def _half_minus_half(order_N: NDArray[np.int64]) -> FloatArray:
-    """Weights (M,) of pair scores that give SCS(first half) - SCS(second half)."""
-    half = len(order_N) // 2
-    side_N = np.zeros(len(order_N))
-    side_N[order_N[:half]], side_N[order_N[half : 2 * half]] = 1, -1
-    first_M, second_M = np.tril_indices(len(order_N), -1)
-    same_M = (side_N[first_M] == side_N[second_M]) * side_N[first_M]
-    return np.asarray(same_M / (half * (half - 1) / 2))

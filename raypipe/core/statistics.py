@@ -2,6 +2,10 @@
 
 Scores are (n,), one per prompt; the scores of two models are aligned by prompt. Differences are
 a - b throughout: positive means that a scores higher.
+
+The verdict is that of differences.py, from one interval and one p-value which know of the seeds.
+All that is computed from prompts alone (bootstrap, Wilcoxon, Kolmogorov-Smirnov, effect sizes)
+describes these prompts under these seeds: as tests, they would not hold their level.
 """
 
 from collections.abc import Sequence
@@ -14,12 +18,24 @@ from numpy.typing import ArrayLike
 
 from raypipe.core import paired
 from raypipe.core.bootstrap import bootstrap_mean
-from raypipe.core.estimates import AdjustedSignificance, Estimate, Significance
+from raypipe.core.differences import FEW_SEEDS, Difference, compare_pairs
+from raypipe.core.estimates import Estimate, Significance
 from raypipe.core.pairs import FloatArray
 
+__all__ = ["compare_pairs"]
+
 Verdict = Literal[
-    "a_more_consistent", "b_more_consistent", "no_difference_shown", "undecided", "too_few_prompts"
+    "a_more_consistent",
+    "b_more_consistent",
+    "no_difference_shown",
+    "undecided",
+    "too_few_prompts",
+    "too_few_seeds",
 ]
+
+FEW_PROMPTS = 6
+"""Below this many prompts no verdict is given: a t-interval then rests on the normal
+distribution alone, which scores need not follow."""
 
 
 @dataclass(frozen=True)
@@ -59,19 +75,23 @@ class Comparison:
 
     a: str
     b: str
+    difference: Difference
+    """What the verdict is about: the mean over prompts and seeds of a - b."""
+    p_adjusted: float | None
+    """Its p-value, corrected for the other comparisons of the study (Holm)."""
+    verdict: Verdict
+    verdict_reason: str
     n: int
+    """Prompts that the descriptions below are about."""
     summary_a: Summary
     summary_b: Summary
-    mean_difference: Estimate
-    """The estimand: the mean over prompts of a - b, with its BCa bootstrap interval."""
-    wilcoxon: AdjustedSignificance
+    mean_over_prompts: Estimate
+    """The mean of these prompts under these seeds, with its BCa bootstrap interval."""
+    wilcoxon: Significance
     ks_2samp: Significance
     hodges_lehmann: Estimate
     rank_biserial: float | None
     normality: Normality
-    alpha: float
-    verdict: Verdict
-    verdict_reason: str
     reasons: dict[str, str]
     """Why a field is None."""
 
@@ -106,32 +126,36 @@ def describe(
 def compare(
     a_scores: ArrayLike,
     b_scores: ArrayLike,
+    difference: Difference,
     *,
     a: str,
     b: str,
     seed: int,
     resamples: int = 9999,
-    alpha: float = 0.05,
 ) -> Comparison:
-    """Compare two models, score by score, on the same prompts. Intervals have level 1 - alpha.
+    """Compare two models, score by score, on the same prompts.
 
-    seed: of the bootstrap's own draws. The verdict takes this as the only comparison; pass several
-    through `adjust`. ValueError for scores that are not aligned, missing or not finite.
+    difference: of the same models, with the seeds in it (differences.py): the verdict is its, as
+    the only comparison of a study; pass several through `adjust`. seed: of the bootstrap's own
+    draws. ValueError for scores that are not aligned, missing or not finite.
     """
     x_a, x_b = _aligned(a_scores, b_scores)
     d = x_a - x_b
-    test = paired.wilcoxon(d)
+    alpha = difference.alpha
     effect = paired.rank_biserial(d)
-    mean = bootstrap_mean(d, seed=seed, resamples=resamples, confidence=1 - alpha)
-    verdict, reason = _decide(len(d), mean, test.p_value, effect, alpha)
+    verdict, reason = decide(difference, difference.p_value)
     return Comparison(
         a=a,
         b=b,
+        difference=difference,
+        p_adjusted=difference.p_value,
+        verdict=verdict,
+        verdict_reason=reason,
         n=len(d),
         summary_a=summarize(x_a),
         summary_b=summarize(x_b),
-        mean_difference=mean,
-        wilcoxon=AdjustedSignificance(**vars(test), p_adjusted=test.p_value),
+        mean_over_prompts=bootstrap_mean(d, seed=seed, resamples=resamples, confidence=1 - alpha),
+        wilcoxon=paired.wilcoxon(d),
         ks_2samp=paired.ks_two_sample(x_a, x_b),
         hodges_lehmann=paired.hodges_lehmann(d, confidence=1 - alpha),
         rank_biserial=effect,
@@ -140,29 +164,25 @@ def compare(
             paper_b=paired.normality_as_in_paper(x_b),
             differences=paired.normality(d),
         ),
-        alpha=alpha,
-        verdict=verdict,
-        verdict_reason=reason,
         reasons={"rank_biserial": "all paired differences are zero"} if effect is None else {},
     )
 
 
 def adjust(comparisons: Sequence[Comparison]) -> list[Comparison]:
-    """Correct the Wilcoxon p-values of one study's comparisons by Holm, and decide again.
+    """Correct the p-values of one study's comparisons by Holm, and decide again.
 
-    Tests that are undefined (all differences zero) are not counted. Holm bounds the chance of any
-    false verdict by alpha, whatever the dependence between the comparisons. The intervals stay as
-    they are, each at 1 - alpha. ValueError where comparisons were made at different alpha.
+    Tests that are undefined are not counted. Holm bounds the chance of any false verdict by alpha,
+    whatever the dependence between the comparisons. The intervals stay as they are, each at
+    1 - alpha. ValueError where comparisons were made at different alpha.
     """
-    levels = {c.alpha for c in comparisons}
+    levels = {c.difference.alpha for c in comparisons}
     if len(levels) > 1:
         raise ValueError(f"comparisons of one study must share one alpha, got {sorted(levels)}")
-    adjusted = holm([c.wilcoxon.p_value for c in comparisons])
+    adjusted = holm([c.difference.p_value for c in comparisons])
     result = []
     for c, p in zip(comparisons, adjusted, strict=True):
-        verdict, reason = _decide(c.n, c.mean_difference, p, c.rank_biserial, c.alpha)
-        test = replace(c.wilcoxon, p_adjusted=p)
-        result.append(replace(c, wilcoxon=test, verdict=verdict, verdict_reason=reason))
+        verdict, reason = decide(c.difference, p)
+        result.append(replace(c, p_adjusted=p, verdict=verdict, verdict_reason=reason))
     return result
 
 
@@ -179,13 +199,27 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     return [None if p is None else next(adjusted) for p in p_values]
 
 
-def too_few_prompts(n: int, alpha: float) -> bool:
-    """Can no outcome of n paired prompts be significant? The smallest p-value is 2^(1 - n).
+def decide(difference: Difference, p_adjusted: float | None) -> tuple[Verdict, str]:
+    """The verdict of one comparison, and why.
 
-    >>> [n for n in range(1, 9) if not too_few_prompts(n, 0.05)]
-    [6, 7, 8]
+    p_adjusted: the difference's p-value, corrected for the other comparisons of the study. Nothing
+    is claimed where the interval, which is of this comparison alone, excludes zero and the
+    corrected p-value does not.
     """
-    return 2.0 ** (1 - n) >= alpha
+    few = f"a verdict needs {FEW_PROMPTS} prompts, got {difference.n_prompts}"
+    if difference.n_seeds is not None and difference.n_seeds < FEW_SEEDS:
+        return "too_few_seeds", str(difference.reason)
+    if difference.n_prompts < FEW_PROMPTS:
+        return "too_few_prompts", few
+    if p_adjusted is None or difference.low is None or difference.high is None:
+        zero = difference.mean == 0
+        return ("no_difference_shown" if zero else "undecided"), str(difference.reason)
+    if difference.low <= 0 <= difference.high:
+        return "no_difference_shown", "the interval of the mean holds zero"
+    if p_adjusted >= difference.alpha:
+        return "undecided", "the interval of the mean excludes zero, the corrected p does not"
+    verdict: Verdict = "a_more_consistent" if difference.low > 0 else "b_more_consistent"
+    return verdict, "the interval of the mean excludes zero, and so does the corrected p"
 
 
 def rank_agreement(x_scores: ArrayLike, y_scores: ArrayLike) -> RankAgreement:
@@ -208,33 +242,6 @@ def rank_agreement(x_scores: ArrayLike, y_scores: ArrayLike) -> RankAgreement:
         Significance(float(rho.statistic), float(rho.pvalue), "spearman"),
         Significance(float(tau.statistic), float(tau.pvalue), "kendall tau-b"),
     )
-
-
-def _decide(
-    n: int, mean: Estimate, p: float | None, effect: float | None, alpha: float
-) -> tuple[Verdict, str]:
-    """A verdict needs both: the bootstrap interval excludes zero, the adjusted p is below alpha.
-
-    The interval is about the estimand, the mean; the test is not swayed by a few extreme prompts.
-    Where only one of them sees a difference, or they see opposite ones, nothing is claimed.
-    """
-    if too_few_prompts(n, alpha):
-        return "too_few_prompts", f"with {n} prompts no outcome can reach p < {alpha:g}"
-    if p is None or effect is None:
-        return "no_difference_shown", "all paired differences are zero"
-    assert mean.low is not None, "two or more prompts have an interval"
-    assert mean.high is not None, "two or more prompts have an interval"
-    side = int(mean.low > 0) - int(mean.high < 0)
-    if not side and p >= alpha:
-        return "no_difference_shown", "the interval of the mean holds zero and the test agrees"
-    if not side:
-        return "undecided", "the test sees a difference, the interval of the mean holds zero"
-    if p >= alpha:
-        return "undecided", "the interval of the mean excludes zero, the adjusted test does not"
-    if side * effect <= 0:
-        return "undecided", "the mean and the ranks point in opposite directions"
-    verdict: Verdict = "a_more_consistent" if side > 0 else "b_more_consistent"
-    return verdict, "the interval of the mean excludes zero and the adjusted test agrees"
 
 
 def _aligned(x_scores: ArrayLike, y_scores: ArrayLike) -> tuple[FloatArray, FloatArray]:

@@ -155,7 +155,7 @@ def test_order_and_sign_do_not_matter():
     [
         (scores_of(1, prompts=1), "crossed", "one prompt"),
         (scores_of(1, prompts=1), "nested", "one prompt"),
-        (scores_of(1, seeds=2), "crossed", "two shared seeds"),
+        (scores_of(1, seeds=2), "crossed", "3 seeds or more, got 2"),
         (np.full((6, 10), np.nan), "crossed", "no prompt has enough pictures"),
         (np.zeros((6, 10)), "crossed", "the same for all"),
     ],
