@@ -131,8 +131,8 @@ def verdict_sentence(comparison: Mapping[str, Any], alpha: float) -> str:
         return f"No difference in consistency between {a} and {b} is shown: {observed}."
     if verdict == "undecided":
         return f"Undecided between {a} and {b}, because {reason}: {observed}."
-    assert verdict == "too_few_prompts", verdict
-    return f"Too few prompts to decide between {a} and {b}, because {reason}: {observed}."
+    few = {"too_few_prompts": "prompts", "too_few_seeds": "seeds"}[verdict]
+    return f"Too few {few} to decide between {a} and {b}, because {reason}: {observed}."
 
 
 def verdict_short(comparison: Mapping[str, Any]) -> str:
@@ -143,6 +143,7 @@ def verdict_short(comparison: Mapping[str, Any]) -> str:
         "no_difference_shown": "no difference shown",
         "undecided": "undecided",
         "too_few_prompts": "too few prompts",
+        "too_few_seeds": "too few seeds",
     }[comparison["verdict"]]
 
 
@@ -154,7 +155,8 @@ def _evidence(comparison: Mapping[str, Any], alpha: float) -> str:
         show = number
     elif comparison["verdict"] == "b_more_consistent":
         value, low, high, show = -value, -high, -low, number
-    inside = [count(comparison["n"], "prompt"), p_phrase(comparison["wilcoxon"]["p_adjusted"])]
+    prompts = comparison["n_prompts"] or comparison["n"]
+    inside = [count(prompts, "prompt"), p_phrase(comparison["p_adjusted"])]
     if low is not None:
         inside.insert(0, f"{confidence(alpha)} interval {show(low)} to {show(high)}")
     return f"{show(value)} points on average ({', '.join(inside)})"

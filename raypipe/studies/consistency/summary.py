@@ -55,7 +55,7 @@ def _comparison(item: dict[str, Any]) -> tuple[str, ...]:
         names["b"],
         signed(item["mean_difference"]["value"]),
         _interval(item["mean_difference"], signed),
-        p_value(item["wilcoxon"]["p_adjusted"]),
+        p_value(item["p_adjusted"]),
         verdict_short(item | names),
     )
 

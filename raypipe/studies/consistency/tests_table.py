@@ -14,22 +14,18 @@ def rows(comparison: Mapping[str, Any]) -> list[dict[str, Any]]:
     a, b, normality = comparison["a"], comparison["b"], comparison["normality"]
     effect = comparison["rank_biserial"]
     return [
+        _verdict(comparison),
         _estimate(
-            "Mean difference",
-            comparison["mean_difference"],
-            "What the verdict is about: the mean over prompts of a − b, with its interval for "
-            "other prompts (BCa bootstrap).",
-        ),
-        _estimate(
-            "… for other seeds too",
-            comparison["mean_difference_crossed"],
-            "The same mean, with an interval for other prompts and other seeds.",
+            "Mean over these prompts",
+            comparison["mean_over_prompts"],
+            "The mean with its interval for other prompts under the same seeds (BCa bootstrap). "
+            "It describes; it does not know what other seeds would change.",
         ),
         _test(
             "Wilcoxon signed-rank",
             comparison["wilcoxon"],
-            "Do the differences lie on one side of zero? The verdict uses the adjusted p "
-            "(Holm, over all comparisons of this run).",
+            "Do these prompts' differences lie on one side of zero, under these seeds? Not the "
+            "verdict's test: what a seed does to all prompts alike passes for a difference.",
         ),
         _estimate(
             "Hodges–Lehmann shift",
@@ -46,7 +42,7 @@ def rows(comparison: Mapping[str, Any]) -> list[dict[str, Any]]:
         _test(
             "Normality of the differences",
             normality["differences"],
-            "Background only: neither the interval nor the Wilcoxon test needs normal differences.",
+            "Background only: the verdict needs a normal mean over prompts, not normal differences.",
         ),
         _test(
             "Two-sample Kolmogorov–Smirnov",
@@ -64,6 +60,24 @@ def rows(comparison: Mapping[str, Any]) -> list[dict[str, Any]]:
             for name, key in ((a, "paper_a"), (b, "paper_b"))
         ),
     ]
+
+
+def _verdict(comparison: Mapping[str, Any]) -> dict[str, Any]:
+    """What the verdict rests on: its interval, its p, and what they know of."""
+    seeds = {
+        "crossed": "other prompts and other seeds: prompts and shared seeds are both samples",
+        "nested": "other prompts, each with seeds of its own",
+    }[comparison["design"]]
+    row = _estimate(
+        "Mean difference",
+        comparison["mean_difference"],
+        f"What the verdict is about: the mean of a − b with its interval for {seeds}. "
+        "p adjusted by Holm over all comparisons of this run.",
+    )
+    if comparison["p_value"] is not None:
+        for label, key in (("p", "p_value"), ("p adjusted", "p_adjusted")):
+            row["cells"].append((label, comparison[key], words.p_value(comparison[key])))
+    return row
 
 
 def _estimate(name: str, estimate: Mapping[str, Any], meaning: str) -> dict[str, Any]:
@@ -87,8 +101,6 @@ def _test(
         ("statistic", test["statistic"], words.number(test["statistic"])),
         ("p", test["p_value"], words.p_value(test["p_value"])),
     ]
-    if "p_adjusted" in test:
-        cells.append(("p adjusted", test["p_adjusted"], words.p_value(test["p_adjusted"])))
     return {
         "name": name,
         "cells": cells if test["p_value"] is not None else [("", None, words.UNDEFINED)],
