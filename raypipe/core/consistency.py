@@ -8,7 +8,7 @@ M = N(N-1)/2 pairs of images, in the order of pairs.py.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,8 @@ class PromptScore:
     """Index of the image most like the others (highest mean pair score; ties: the first)."""
     outlier: int
     """Index of the image least like the others (lowest mean pair score; ties: the first)."""
+    sums_N: FloatArray = field(compare=False, repr=False)
+    """Each image's sum of pair scores: what a comparison of models needs (differences.py)."""
 
 
 @dataclass(frozen=True)
@@ -151,14 +153,15 @@ def convergence(pairs: ArrayLike) -> list[ConvergencePoint]:
 
 def _score_pairs(s_PM: FloatArray) -> list[PromptScore]:
     n = n_images_of(s_PM.shape[1])
-    mean_PN = _image_sums(s_PM) / (n - 1)
+    sums_PN = _image_sums(s_PM)
+    mean_PN = sums_PN / (n - 1)
     medoid_P = (mean_PN > mean_PN.max(axis=1, keepdims=True) - TIE).argmax(axis=1)
     outlier_P = (mean_PN < mean_PN.min(axis=1, keepdims=True) + TIE).argmax(axis=1)
     se_P = jackknife_se(s_PM).tolist() if n > 2 else [None] * len(s_PM)
-    columns = (s_PM.mean(axis=1).tolist(), se_P, medoid_P.tolist(), outlier_P.tolist())
+    columns = (s_PM.mean(axis=1).tolist(), se_P, medoid_P.tolist(), outlier_P.tolist(), sums_PN)
     return [
-        PromptScore(scs, se, n, medoid, outlier)
-        for scs, se, medoid, outlier in zip(*columns, strict=True)
+        PromptScore(scs, se, n, medoid, outlier, sums_N)
+        for scs, se, medoid, outlier, sums_N in zip(*columns, strict=True)
     ]
 
 

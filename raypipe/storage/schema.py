@@ -5,7 +5,7 @@
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Version of `results.json` and of the tables below."""
 
 SAMPLES = pa.schema(

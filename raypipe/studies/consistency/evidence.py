@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raypipe.config.sections import Statistics
-from raypipe.core.bootstrap import crossed_bootstrap
 from raypipe.core.consistency import ConvergencePoint, convergence
+from raypipe.core.differences import Difference, compare_sums
 from raypipe.core.estimates import Estimate
 from raypipe.core.power import PowerTable, power_table
 from raypipe.core.split_half import SplitHalf, split_half
@@ -46,10 +46,10 @@ class Pair:
     scs_b: NDArray[np.float64]
     n_images: NDArray[np.int64]
     """Seeds that both models have for the prompt, 2 or more."""
+    difference: Difference
+    """What the verdict is about."""
     left_out_prompts: int = 0
     """Prompts left out because fewer than two seeds were usable in both models."""
-    crossed: Estimate | Missing = NOT_COMPUTED
-    """Mean difference with its interval over prompts × seeds (core.bootstrap)."""
     power: PowerTable | Missing = NOT_COMPUTED
 
     def in_order(self) -> "Pair":
@@ -72,18 +72,11 @@ def pair_of(a: str, b: str, of_a: ModelScores, of_b: ModelScores, settings: Stat
         for row in of_a.rows
         if row["scs"] is not None and row["prompt_id"] in scored_b
     ]
-    crossed = power = None
     if of_a.pairs_PM is None or of_b.pairs_PM is None:
-        crossed = power = _why_no_pairs(of_a if of_a.pairs_PM is None else of_b)
+        power: Any = _why_no_pairs(of_a if of_a.pairs_PM is None else of_b)
     else:
         assert of_a.complete == of_b.complete
         difference_PM = of_a.pairs_PM.astype(np.float64) - of_b.pairs_PM
-        crossed = crossed_bootstrap(
-            difference_PM,
-            seed=settings.seed,
-            resamples=min(settings.resamples, 1999),
-            confidence=1 - settings.alpha,
-        )
         power = power_table(difference_PM, alpha=settings.alpha)
     return Pair(
         a=a,
@@ -92,8 +85,8 @@ def pair_of(a: str, b: str, of_a: ModelScores, of_b: ModelScores, settings: Stat
         scs_a=np.array([row["scs"] for row, _ in both], dtype=np.float64),
         scs_b=np.array([row["scs"] for _, row in both], dtype=np.float64),
         n_images=np.array([row["n_images"] for row, _ in both], dtype=np.int64),
+        difference=compare_sums(of_a.sums_PN, of_b.sums_PN, alpha=settings.alpha),
         left_out_prompts=len(of_a.rows) - len(both),
-        crossed=crossed,
         power=power,
     )
 
@@ -124,10 +117,23 @@ def estimate_record(estimate: Estimate | Missing) -> dict[str, Any]:
     return asdict(estimate)
 
 
+def difference_record(found: Difference) -> dict[str, Any]:
+    """What a verdict rests on, as `comparisons` of results.json has it."""
+    return {
+        "mean_difference": asdict(Estimate(found.mean, found.low, found.high, found.reason)),
+        "p_value": found.p_value,
+        "design": found.design,
+        "df": found.df,
+        "variance": asdict(found.variance),
+        "n_prompts": found.n_prompts,
+        "n_seeds": found.n_seeds,
+    }
+
+
 def power_record(table: PowerTable | Missing) -> dict[str, Any]:
     """The power table as a grid: `power[i][j]` belongs to `prompts[i]` and `seeds[j]`."""
     if isinstance(table, Missing):
-        names = ("difference", "sd_between_prompts", "sd_within_prompt")
+        names = ("difference", "sd_between_prompts", "sd_within_prompt", "sd_shared_seeds")
         empty: dict[str, Any] = dict.fromkeys(names)
         return empty | {"prompts": [], "seeds": [], "power": [], "reason": table.reason}
     prompts = sorted({row.n_prompts for row in table.rows})
@@ -137,6 +143,7 @@ def power_record(table: PowerTable | Missing) -> dict[str, Any]:
         "difference": table.difference,
         "sd_between_prompts": table.sd_between_prompts,
         "sd_within_prompt": table.sd_within_prompt,
+        "sd_shared_seeds": table.sd_shared_seeds,
         "prompts": prompts,
         "seeds": seeds,
         "power": [[cell[p, s] for s in seeds] for p in prompts],

@@ -19,6 +19,7 @@ from raypipe.studies.consistency.evidence import (
     NOT_COMPUTED,
     Missing,
     Pair,
+    difference_record,
     convergence_of,
     curve_record,
     estimate_record,
@@ -71,7 +72,7 @@ def build_results(
     draws = {"seed": seed, "resamples": resamples}
     curves, checks = convergence or {}, a_a or {}
     pairs = [pair.in_order() for pair in pairs]
-    compared = _compare(pairs, alpha=alpha, **draws)
+    compared = _compare(pairs, **draws)
     results: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "alpha": alpha,
@@ -113,12 +114,10 @@ def _model(scores: pa.Table, name: str, **description: Any) -> dict[str, Any]:
     return record
 
 
-def _compare(
-    pairs: Sequence[Pair], *, alpha: float, seed: int, resamples: int
-) -> list[Comparison | None]:
+def _compare(pairs: Sequence[Pair], *, seed: int, resamples: int) -> list[Comparison | None]:
     """Compare each pair and adjust over all; None for a pair without a prompt in common."""
     made = [
-        compare(p.scs_a, p.scs_b, a=p.a, b=p.b, seed=seed, resamples=resamples, alpha=alpha)
+        compare(p.scs_a, p.scs_b, p.difference, a=p.a, b=p.b, seed=seed, resamples=resamples)
         for p in pairs
         if len(p.prompt_ids)
     ]
@@ -129,16 +128,19 @@ def _compare(
 def _comparison(pair: Pair, made: Comparison | None, prompts: dict[str, str]) -> dict[str, Any]:
     difference = pair.scs_a - pair.scs_b
     record = _no_prompts(pair) if made is None else asdict(made)
-    record.pop("alpha", None)
+    record.pop("difference", None)
     ranks = np.linspace(0, len(difference) - 1, min(len(difference), MAX_SORTED)).round()
-    return record | {
-        "mean_difference_crossed": estimate_record(pair.crossed),
-        "power": power_record(pair.power),
-        "images_per_prompt": range_record(pair.n_images),
-        "left_out_prompts": pair.left_out_prompts,
-        "sorted_differences": np.sort(difference)[ranks.astype(int)].tolist(),
-        "prompts": _extremes(pair, difference, prompts),
-    }
+    return (
+        difference_record(pair.difference)
+        | record
+        | {
+            "power": power_record(pair.power),
+            "images_per_prompt": range_record(pair.n_images),
+            "left_out_prompts": pair.left_out_prompts,
+            "sorted_differences": np.sort(difference)[ranks.astype(int)].tolist(),
+            "prompts": _extremes(pair, difference, prompts),
+        }
+    )
 
 
 def _no_prompts(pair: Pair) -> dict[str, Any]:
@@ -152,8 +154,9 @@ def _no_prompts(pair: Pair) -> dict[str, Any]:
         "n": 0,
         "summary_a": None,
         "summary_b": None,
-        "mean_difference": estimate,
-        "wilcoxon": test | {"p_adjusted": None},
+        "p_adjusted": None,
+        "mean_over_prompts": estimate,
+        "wilcoxon": test,
         "ks_2samp": test,
         "hodges_lehmann": estimate,
         "rank_biserial": None,

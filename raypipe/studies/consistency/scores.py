@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,7 +24,7 @@ VALUES_AT_A_TIME = 2**23
 """Embedding values held at once (32 MiB)."""
 
 MAX_PAIR_SCORES = 2 * 10**7
-"""Pair scores kept of one model (80 MB): the evidence for bootstrap, power and convergence."""
+"""Pair scores kept of one model (80 MB): the evidence for power and convergence."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,9 @@ class ModelScores:
     """Their pair scores, float32; None where there were none, or too many to keep."""
     too_many: bool
     """Whether there were too many."""
+    sums_PN: np.ndarray
+    """Each picture's sum of pair scores, prompts as in `rows`, seeds by number; NaN where there is
+    no picture."""
 
 
 def survey(run: Run, samples: pa.Table) -> Survey:
@@ -98,12 +102,14 @@ def score_model(
     Prompts come out by id and pairs by seed, whatever the order in which the run grew.
     """
     mine = samples.filter(pc.equal(samples["model"], model))
+    column = {seed: i for i, seed in enumerate(np.unique(samples["seed"].to_numpy()).tolist())}
     n_seeds = len(mine["seed"].unique())
     n_prompts = len(mine["prompt_id"].unique())
     keeps_pairs = n_prompts * n_seeds * (n_seeds - 1) // 2 <= MAX_PAIR_SCORES
     rows: list[dict[str, object]] = []
     complete: list[str] = []
     kept: list[np.ndarray] = []
+    sums: list[np.ndarray] = []
     for chunk in _prompt_chunks(mine, n_seeds):
         prompts = list(_load(run, chunk, encoder, known))
         scorable = [prompt for prompt in prompts if len(prompt.sample_ids) >= 2]
@@ -115,18 +121,23 @@ def score_model(
             )
         )
         rows += [_row(model, encoder, p, scores.get(p.prompt_id)) for p in prompts]
+        for prompt in prompts:
+            sums.append(np.full(len(column), np.nan))
+            if score := scores.get(prompt.prompt_id):
+                sums[-1][[column[seed] for seed in prompt.seeds]] = score.sums_N
         full = [prompt for prompt in scorable if len(prompt.sample_ids) == n_seeds]
         if full and keeps_pairs:
             complete += [prompt.prompt_id for prompt in full]
             e_PND = np.stack([prompt.embeddings_ND for prompt in full])
             kept.append(pair_scores(e_PND).astype(np.float32))
-    rows.sort(key=lambda row: str(row["prompt_id"]))
+    by_id = sorted(range(len(rows)), key=lambda index: str(rows[index]["prompt_id"]))
     order = np.argsort(complete)
     return ModelScores(
-        rows=rows,
+        rows=[rows[index] for index in by_id],
         complete=[complete[i] for i in order],
         pairs_PM=np.concatenate(kept)[order] if kept else None,
         too_many=not keeps_pairs,
+        sums_PN=np.stack([sums[index] for index in by_id]),
     )
 
 
@@ -134,6 +145,7 @@ def score_model(
 class _Prompt:
     prompt_id: str
     prompt: str
+    seeds: list[int]
     sample_ids: list[str]
     embeddings_ND: np.ndarray
     clip_scores: list[float | None]
@@ -191,15 +203,17 @@ def _load(run: Run, chunk: pa.Table, encoder: Encoder, known: Survey) -> Iterato
             clip = table["clip_score"].to_pylist()
             ids = table["sample_id"].to_pylist()
             vectors |= {i: (e, c) for i, e, c in zip(ids, embeddings, clip, strict=True)}
-    by_prompt: dict[str, list[dict[str, object]]] = defaultdict(list)
+    by_prompt: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in chunk.select(["sample_id", "prompt_id", "prompt", "seed"]).to_pylist():
         by_prompt[row["prompt_id"]].append(row)
     for prompt_id, rows in by_prompt.items():
-        ids = [r["sample_id"] for r in rows if (prompt_id, r["seed"]) not in known.left_out]
+        usable = [r for r in rows if (prompt_id, r["seed"]) not in known.left_out]
+        ids = [row["sample_id"] for row in usable]
         found = [vectors[sample_id] for sample_id in ids]
         yield _Prompt(
             prompt_id=prompt_id,
             prompt=rows[0]["prompt"],
+            seeds=[row["seed"] for row in usable],
             sample_ids=ids,
             embeddings_ND=np.stack([e for e, _ in found]) if found else np.empty((0, 0)),
             clip_scores=[c for _, c in found],
