@@ -14,7 +14,7 @@ export MALLOC_TRIM_THRESHOLD_ ?= 4294967296
 export MALLOC_TOP_PAD_ ?= 268435456
 export MALLOC_MMAP_THRESHOLD_ ?= 4294967296
 
-.PHONY: demo faces ablation test test-long check bench chaos house clean install format env-imagereward
+.PHONY: demo faces ablation test test-long check bench calibrate chaos house clean install format env-imagereward
 
 demo: $(INSTALLED)
 	$(PY) jobs/consistency.py configs/consistency/miniature.yaml
@@ -53,6 +53,10 @@ check: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(PY) tests/benchmarks/run.py
+
+# How often is a verdict false? The table of docs/statistics.md, by simulation.
+calibrate: $(INSTALLED)
+	$(PY) tests/calibrate.py
 
 # Random faults against a cluster of processes: make chaos SEED=7 FAULTS=50
 SEED ?= 1

@@ -7,6 +7,7 @@ whose interval excludes zero. At 2,000 replicates its standard error is 0.5 arou
 """
 
 import argparse
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -33,6 +34,8 @@ class Study:
     """Correlation of the two models' noise, picture by picture."""
     skew: float = 0.0
     """Sigma of lognormal factors on a prompt's noise, of each model by itself."""
+    one_sided: float = 0.0
+    """Sigma of lognormal effects of prompts, of mean zero, added to one model's scores."""
     heavy: bool = False
     """Noise from t with six degrees of freedom in place of the normal distribution."""
     lost: float = 0.0
@@ -54,6 +57,9 @@ def simulate(study: Study, draw: np.random.Generator) -> tuple[FloatArray, Float
         factor_P = np.exp(study.skew * draw.standard_normal((study.prompts, 1, 1)))
         scores = pair_scores(mean_PD + SPREAD / DIMENSION**0.5 * factor_P * e_PND)
         models.append(lose(study, scores, draw))
+    if study.one_sided:
+        effect_P1 = np.exp(study.one_sided * draw.standard_normal((study.prompts, 1)))
+        models[0] = models[0] + 5 * (effect_P1 - np.exp(study.one_sided**2 / 2))
     return models[0], models[1]
 
 
@@ -77,10 +83,15 @@ def lose(study: Study, s_PM: FloatArray, draw: np.random.Generator) -> FloatArra
     return np.where(gone_PN[:, rows] | gone_PN[:, columns], np.nan, s_PM)
 
 
+def study_number(study: Study) -> int:
+    """So that no two cells of the table stand on the same draws."""
+    return zlib.crc32(repr(study).encode())
+
+
 def false_verdicts(study: Study, replicates: int, seed: int) -> float:
     """Percentage of replicates whose interval excludes zero."""
     false = 0
-    for draw in (np.random.default_rng([seed, k]) for k in range(replicates)):
+    for draw in (np.random.default_rng([seed, study_number(study), k]) for k in range(replicates)):
         p_value = compare_pairs(*simulate(study, draw), design=study.design).p_value
         false += p_value is not None and p_value < 0.05
     return 100 * false / replicates
@@ -96,6 +107,8 @@ VARIANTS: dict[str, dict[str, object]] = {
     "10 % missing": {"lost": 0.1},
     "10 % of seeds broken off": {"lost_seeds": 0.1},
     "noise of prompts lognormal 0.5": {"skew": 0.5},
+    "effects of prompts lognormal 0.5": {"one_sided": 0.5},
+    "effects of prompts lognormal 1.5": {"one_sided": 1.5},
 }
 
 

@@ -42,7 +42,7 @@ def rows(comparison: Mapping[str, Any]) -> list[dict[str, Any]]:
         _test(
             "Normality of the differences",
             normality["differences"],
-            "Background only: the verdict needs a normal mean over prompts, not normal differences.",
+            "Background only: the verdict needs a normal mean, not normal differences.",
         ),
         _test(
             "Two-sample Kolmogorov–Smirnov",

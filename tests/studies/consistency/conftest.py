@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from raypipe.core.bootstrap import crossed_bootstrap
 from raypipe.core.consistency import convergence, score_prompts
+from raypipe.core.differences import compare_pairs
 from raypipe.core.ids import prompt_id
 from raypipe.core.pairs import n_images_of, pair_scores
 from raypipe.core.power import power_table
@@ -111,7 +111,7 @@ def _pairs(pairs: dict[str, np.ndarray], ids: list[str]) -> list[Pair]:
                     pairs[a].mean(axis=1),
                     pairs[b].mean(axis=1),
                     np.full(len(ids), n_images_of(difference.shape[1])),
-                    crossed=crossed_bootstrap(difference, seed=0, resamples=199),
+                    compare_pairs(pairs[a], pairs[b]),
                     power=power_table(difference),
                 )
             )
@@ -119,8 +119,8 @@ def _pairs(pairs: dict[str, np.ndarray], ids: list[str]) -> list[Pair]:
 
 
 def _against_itself(scores: np.ndarray, n_images: int) -> Any:
-    if n_images < 4:
-        return Missing("two halves need four or more seeds")
+    if n_images < 6:
+        return Missing("two halves need six or more seeds")
     return split_half(scores, seed=0, splits=20)
 
 

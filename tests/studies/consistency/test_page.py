@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from raypipe.core.differences import compare_scores
 from raypipe.storage import schema
 from raypipe.studies.consistency.evidence import Pair
 from raypipe.studies.consistency.page import MAX_LISTED, render
@@ -73,9 +74,10 @@ def test_numbers_equal_results_json(html, results):
     values = Page(html).values
     item = results["comparisons"][0]
     expected = [model[key] for model in results["models"] for key in ("mean", "sd", "clip_score")]
-    for key in ("mean_difference", "mean_difference_crossed", "hodges_lehmann"):
+    for key in ("mean_difference", "mean_over_prompts", "hodges_lehmann"):
         expected += [item[key][part] for part in ("value", "low", "high")]
-    expected += [item["wilcoxon"][key] for key in ("statistic", "p_value", "p_adjusted")]
+    expected += [item["wilcoxon"][key] for key in ("statistic", "p_value")]
+    expected += [item["p_value"], item["p_adjusted"]]
     expected += [item["ks_2samp"]["p_value"], item["rank_biserial"]]
     expected += [test["p_value"] for test in item["normality"].values()]
     expected += [power for row in item["power"]["power"] for power in row]
@@ -177,7 +179,7 @@ def test_small_runs_have_strict_json_and_a_page(world, models, n_prompts, n_imag
     json.dumps(results, allow_nan=False)
     assert len(results["comparisons"]) == len(models) * (len(models) - 1) // 2
     for item in results["comparisons"]:
-        for key in ("mean_difference", "mean_difference_crossed", "hodges_lehmann"):
+        for key in ("mean_difference", "mean_over_prompts", "hodges_lehmann"):
             assert item[key]["low"] is not None or item[key]["reason"]
     text = "".join(Page(render(results, run.scores, {}, run.thumbnails)).text)
     assert not re.search(r"\b(nan|inf|None)\b", text)
@@ -199,7 +201,8 @@ def test_a_hundred_thousand_prompts_fit_a_page():
         "n_images": np.full(2 * n, 20, np.int32),
     }
     scores = pa.table([columns[name] for name in schema.SCORES.names], schema=schema.SCORES)
-    pair = Pair("a", "b", ids, scs["a"], scs["b"], np.full(n, 20))
+    found = compare_scores(np.c_[scs["a"]], np.c_[scs["b"]], design="nested")
+    pair = Pair("a", "b", ids, scs["a"], scs["b"], np.full(n, 20), found)
     results = build_results(scores, encoder="e", models=["a", "b"], pairs=[pair], resamples=99)
     page = render(results, scores, {}, lambda *_: [])
     assert len(page) < 2**20

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 import scipy.stats
 
+from raypipe.core.differences import compare_scores
 from raypipe.storage import schema
 from raypipe.studies.consistency.evidence import Pair
 from raypipe.studies.consistency.results import EXTREMES, MAX_SORTED, build_results
@@ -28,6 +29,8 @@ def test_numbers_are_those_of_numpy_and_scipy(small):
     assert model["sd"] == pytest.approx(pair.scs_a.std(ddof=1))
     assert (model["n_prompts"], model["n_images"]) == (14, 14 * 6)
     assert item["mean_difference"]["value"] == pytest.approx(difference.mean())
+    assert item["design"] == "crossed"
+    assert (item["n_prompts"], item["n_seeds"]) == (14, 6)
     assert item["wilcoxon"]["p_value"] == pytest.approx(scipy.stats.wilcoxon(difference).pvalue)
     assert item["sorted_differences"] == pytest.approx(np.sort(difference))
     assert [row["difference"] for row in item["prompts"]] == pytest.approx(-np.sort(-difference))
@@ -41,11 +44,12 @@ def test_the_contract_of_results_json(small):
     for key in ("name", "n_prompts", "n_images", "mean", "median", "sd", "clip_score"):
         assert key in results["models"][0]
     item = results["comparisons"][0]
-    for key in ("mean_difference", "mean_difference_crossed", "hodges_lehmann"):
+    for key in ("mean_difference", "mean_over_prompts", "hodges_lehmann"):
         assert item[key].keys() >= {"value", "low", "high"}
-    assert item["wilcoxon"].keys() >= {"statistic", "p_value", "p_adjusted"}
+    assert item["wilcoxon"].keys() >= {"statistic", "p_value"}
     assert item["ks_2samp"].keys() >= {"statistic", "p_value"}
     assert item.keys() >= {"a", "b", "n", "rank_biserial", "verdict", "verdict_reason"}
+    assert item.keys() >= {"p_value", "p_adjusted", "design", "df", "variance", "n_prompts"}
 
 
 def test_order_of_rows_does_not_change_a_byte(small):
@@ -69,7 +73,8 @@ def test_nulls_carry_a_reason():
     row |= {"prompt_id": "p", "prompt": "p", "encoder": "e", "n_images": 1, "reason": "one image"}
     scores = pa.Table.from_pylist([row | {"model": m} for m in "ab"], schema=schema.SCORES)
     none = np.array([])
-    pair = Pair("a", "b", [], none, none, none.astype(np.int64), left_out_prompts=1)
+    nothing = compare_scores(np.full((1, 3), np.nan), np.full((1, 3), np.nan))
+    pair = Pair("a", "b", [], none, none, none.astype(np.int64), nothing, left_out_prompts=1)
     results = build_results(scores, encoder="e", models=["a", "b"], pairs=[pair])
     as_json(results)
     model, item = results["models"][0], results["comparisons"][0]
@@ -79,13 +84,13 @@ def test_nulls_carry_a_reason():
     assert item["n"] == 0
     assert item["verdict"] == "too_few_prompts"
     assert item["mean_difference"]["reason"]
-    assert item["power"]["reason"] == item["mean_difference_crossed"]["reason"] == "not computed"
+    assert item["power"]["reason"] == "not computed"
     assert results["convergence"][0]["reason"] == results["a_a"][0]["reason"] == "not computed"
 
 
 def test_p_values_are_adjusted_over_all_pairs(world):
     run = world({"a": 0.9, "b": 0.5, "c": 0.1}, [f"p{i}" for i in range(12)], 4)
-    tests = [item["wilcoxon"] for item in build_results(run.scores, **run.evidence)["comparisons"]]
+    tests = build_results(run.scores, **run.evidence)["comparisons"]
     smallest = min(tests, key=lambda test: test["p_value"])
     assert smallest["p_adjusted"] == pytest.approx(min(1, 3 * smallest["p_value"]))
 
@@ -94,7 +99,9 @@ def test_many_prompts_are_thinned():
     n = 5000
     rng = np.random.default_rng(0)
     ids = [f"{i:05d}" for i in range(n)]
-    pair = Pair("a", "b", ids, rng.normal(80, 5, n), rng.normal(79, 5, n), np.full(n, 20))
+    a, b = rng.normal(80, 5, n), rng.normal(79, 5, n)
+    found = compare_scores(np.c_[a], np.c_[b], design="nested")
+    pair = Pair("a", "b", ids, a, b, np.full(n, 20), found)
     rows = [
         dict.fromkeys(schema.SCORES.names)
         | {"model": m, "prompt_id": i, "prompt": i, "encoder": "e", "scs": s, "n_images": 20}
