@@ -4,6 +4,7 @@ tests/data/run_0_1 was made then: `python tests/stand_in.py CONFIG` (stages that
 by their ids) with CONFIG below, but for its report. Its ids hold the miniature models' weights.
 """
 
+import json
 import shutil
 
 import pytest
@@ -62,9 +63,16 @@ def test_half_done_it_is_finished_to_the_same_numbers(older, run):
     (older / "embeddings" / "miniature-clip.0000-00000003.parquet").unlink()
     run()
     after = contents(older)
-    for name in ("results.json", "scores.parquet", "0000.parquet"):
+    for name in ("scores.parquet", "0000.parquet"):
         assert after[name] == before[name], name
     assert after.keys() >= before.keys()
+    old, new = json.loads(before["results.json"]), json.loads(after["results.json"])
+    assert (old["schema_version"], new["schema_version"]) == (1, 2)  # the verdict's rule changed
+    assert new["models"] == old["models"]
+    for was, found in zip(old["comparisons"], new["comparisons"], strict=True):
+        assert found["mean_over_prompts"] == was["mean_difference"]
+        assert found["mean_difference"]["value"] == pytest.approx(was["mean_difference"]["value"])
+        assert found["hodges_lehmann"] == was["hodges_lehmann"]
 
 
 def test_it_can_be_extended_and_what_is_there_stays(older, run):
