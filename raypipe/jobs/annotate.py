@@ -8,18 +8,16 @@ from raypipe.studies.annotate.settings import Annotate
 
 def annotate(job: Job[Annotate, AnswerRun]) -> None:
     """Serve the questions; each start continues with the stored answers."""
-    from raypipe.studies.annotate import results, server
+    from raypipe.studies.annotate import results, serve
     from raypipe.studies.annotate.study import Study
 
     config, run = job.config, job.run
     study = Study(config)
     if job.dry_run:
-        message(server.describe(config, study))
+        message(serve.describe(config, study))
         return
 
-    server.check_address(config)
-    job.begin()
-    server.serve(run, config, study)
+    serve.serve(run, config, study, job.begin)
     counts = results.export(run, study)
     job.finish(None, results.manifest(config, counts))
     message(f"{counts['answers']:,} answers of {counts['annotators']:,} annotators")

@@ -14,6 +14,8 @@ from typing import Any
 import aiohttp
 import pyarrow.parquet as pq
 
+from raypipe.studies.annotate.keys import Keys
+from raypipe.studies.annotate.order import Asked, Blind
 from tests.support import ROOT
 from tests.support.jobs import run_here
 
@@ -68,6 +70,13 @@ class Serving:
             self.kill()
 
 
+def order_of(serving: Serving, rows: list[dict[str, Any]], name: str) -> list[Asked]:
+    """One annotator's order, from the secret in the server's own directory."""
+    blind = Blind(Keys(serving.output / "keys.json").sides, seed=0)
+    asked = [row for row in rows if row["role"] != "example"]
+    return blind.order([(row["question_id"], row["repeat_of"]) for row in asked], name)
+
+
 class Annotator:
     """One person with a browser of his own."""
 
@@ -75,6 +84,8 @@ class Annotator:
         self.address, self.name = serving.address, name
         rows = pq.read_table(study / "questions.parquet").to_pylist()
         self.questions = {row["question_id"]: row for row in rows}
+        self.asked = {one.shown_id: one for one in order_of(serving, rows, name)}
+        """What the names in this browser mean, which the server alone knows."""
         self.given: dict[str, str] = {}
         """Every answer that the app has confirmed, in terms of a and b."""
         self.waits: list[float] = []
@@ -104,12 +115,15 @@ class Annotator:
             json = response.content_type == "application/json"
             return response.status, await response.json() if json else await response.text()
 
+    def row(self, item: dict[str, Any]) -> dict[str, Any]:
+        """The row of schema.QUESTIONS behind what is shown."""
+        return self.questions[self.asked[item["id"]].question_id]
+
     def key(self, item: dict[str, Any], choice: str) -> str:
         """The key for a choice, by which of the two pictures stands first."""
-        row = self.questions[item["id"]]
-        if row["kind"] == "rate":
+        if self.row(item)["kind"] == "rate":
             return "0" if choice == "none" else choice
-        first = "a" if item["pictures"][0] == f"/p/{row['a_picture']}" else "b"
+        first = "b" if self.asked[item["id"]].swapped else "a"
         return "0" if choice == "tie" else "1" if choice == first else "2"
 
     async def work(self, decide: Decide, most: int | None = None, pictures: bool = False) -> None:
@@ -118,12 +132,12 @@ class Annotator:
         while not item["done"] and most != 0:
             if pictures:
                 await asyncio.gather(*map(self._look, item["pictures"]))
-            choice = decide(self.questions[item["id"]])
+            choice = decide(self.row(item))
             begun = time.perf_counter()
             status, following = await self.post(item, self.key(item, choice))
             self.waits.append(time.perf_counter() - begun)
             assert status == 200, following
-            self.given[item["id"]] = choice
+            self.given[self.row(item)["question_id"]] = choice
             item, most = following, None if most is None else most - 1
 
     async def _look(self, address: str) -> None:

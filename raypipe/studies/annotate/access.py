@@ -1,20 +1,16 @@
-"""Access to the app: the link's token, signed pseudonyms, rate limits, and headers."""
+"""Who is admitted: the link's token, signed pseudonyms, a request's origin, and its rate."""
 
-import hmac
-import json
-import re
-import secrets
+import asyncio
 import time
 import traceback
-from hashlib import sha256
-from pathlib import Path
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from raypipe.studies.annotate.connections import Connection, Told
+from raypipe.studies.annotate.keys import Keys, same
+from raypipe.studies.annotate.requests import is_from_here
 from raypipe.studies.annotate.settings import Annotate
-
-PSEUDONYM = re.compile(r"[A-Za-z0-9-]{2,24}")
 
 BURST = 6
 """Seconds' worth of requests that may come at once."""
@@ -34,36 +30,59 @@ HEADERS = {
         "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     ),
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    # not no-referrer, under which a browser hides the origin of our own forms
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
     "Server": "annotate",
 }
 
 LOOPBACK = ("127.0.0.1", "localhost")
 
+HEALTH = "/health"
+"""Asked by what watches the server, which needs no token."""
 
-class Keys:
-    """Signs pseudonyms, and knows the link's token; both outlive a restart."""
+COOKIES_FOR_S = 90 * 86400
 
-    def __init__(self, path: Path):
-        if not path.exists():
-            made = {"secret": secrets.token_hex(32), "token": secrets.token_urlsafe(16)}
-            path.touch(mode=0o600)
-            path.write_text(json.dumps(made))
-        stored = json.loads(path.read_text())
-        self._secret = bytes.fromhex(stored["secret"])
-        self.token: str = stored["token"]
 
-    def sign(self, name: str) -> str:
-        """`NAME.SIGNATURE`, which proves the pseudonym."""
-        digest = hmac.new(self._secret, name.encode(), sha256).hexdigest()[:32]
-        return f"{name}.{digest}"
+class Cookies:
+    """The two cookies of a study: the link's token, and who somebody is."""
 
-    def name_of(self, signed: str) -> str | None:
-        """The pseudonym of a signed name, None for anything else."""
-        name = signed.partition(".")[0]
-        if PSEUDONYM.fullmatch(name) and same(signed, self.sign(name)):
-            return name
-        return None
+    def __init__(self, config: Annotate, keys: Keys):
+        self._secure = (config.origin or "").startswith("https:")
+        self._study, self._keys = keys.study, keys
+
+    def get(self, request: web.Request, what: str) -> str:
+        """A cookie's value, perhaps by the name that raypipe 0.1 gave it."""
+        return request.cookies.get(self._name(what)) or request.cookies.get(what, "")
+
+    def set(self, response: web.StreamResponse, what: str, value: str) -> None:
+        """For no script, for no page of another site to send along with a form."""
+        response.set_cookie(
+            self._name(what),
+            value,
+            max_age=COOKIES_FOR_S,
+            httponly=True,
+            secure=self._secure,
+            samesite="Lax",  # Strict is not sent after a link in a web page, such as of a mail
+            path="/",
+        )
+
+    def delete(self, response: web.StreamResponse, what: str) -> None:
+        """Under both names."""
+        for name in (self._name(what), what):
+            response.del_cookie(name, path="/", secure=self._secure, httponly=True, samesite="Lax")
+
+    def annotator(self, request: web.Request) -> str | None:
+        """The pseudonym that a request proves."""
+        return self._keys.name_of(self.get(request, "annotator"))
+
+    def has_token(self, request: web.Request) -> bool:
+        """Whether it comes by the link that annotators were sent."""
+        given = (self.get(request, "token"), request.query.get("token", ""))
+        return any(same(one, self._keys.token) for one in given)
+
+    def _name(self, what: str) -> str:
+        return f"{'__Host-' if self._secure else ''}{what}-{self._study}"
 
 
 class Rate:
@@ -85,52 +104,52 @@ class Rate:
         return 0.0 if taken else (1 - left) / self._per_second
 
 
-def guard(config: Annotate, keys: Keys) -> Middleware:
+def guard(config: Annotate, cookies: Cookies, told: Told) -> Middleware:
     """The middleware that admits a request, or answers with the reason why not."""
     known = Rate(config.rate, BURST * config.rate)
     unknown = Rate(TRIES, TRIES_AT_ONCE)
 
+    def refused(request: web.Request, connection: Connection) -> web.Response | None:
+        """Why a request is not admitted. A stranger's takes nothing from others at its address."""
+        host = request.headers.get("Host", "")
+        if not config.is_shared and host.partition(":")[0] not in LOOPBACK:
+            return web.Response(status=403, text="Open this page by its own address.")
+        if config.is_shared and not cookies.has_token(request):
+            return web.Response(status=403, text="Open the link that you were sent.")
+        name = request["annotator"] = cookies.annotator(request)
+        wait = unknown.wait(connection.address) if name is None else known.wait(name)
+        if wait:
+            after = {"Retry-After": str(int(wait) + 1)}
+            return web.Response(status=429, text="Too many requests.", headers=after)
+        if request.method == "POST" and not is_from_here(request, config.origin):
+            return web.Response(
+                status=403,
+                text="Only this study's own pages may send this. Behind a proxy, the study must "
+                "be started with its public_url.",
+            )
+        return None
+
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        name = keys.name_of(request.cookies.get("annotator", ""))
-        request["annotator"] = name
-        wait = unknown.wait(request.remote or "") if name is None else known.wait(name)
-        if wait:
-            response: web.StreamResponse = web.Response(status=429, text="Too many requests.")
-            response.headers["Retry-After"] = str(int(wait) + 1)
-        elif config.share_on is None and request.host.partition(":")[0] not in LOOPBACK:
-            response = web.Response(status=403, text="Open this page by its own address.")
-        elif config.share_on is not None and not _has_token(request, keys.token):
-            response = web.Response(status=403, text="Open the link that you were sent.")
-        else:
-            response = await _answer(request, handler)
+        connection = request.protocol
+        assert isinstance(connection, Connection)
+        connection.begin()
+        try:
+            response: web.StreamResponse | None = None
+            if request.path != HEALTH:
+                response = refused(request, connection)
+            if response is None:
+                response = await handler(request)
+        except web.HTTPException as error:  # its status and nothing else
+            response = web.Response(status=error.status, text=error.text or error.reason)
+        except ConnectionError:
+            raise  # nobody is there any more
+        except Exception as error:  # a bug: the traceback goes to the terminal, not to a stranger
+            told(f"bug {type(error).__name__}", traceback.format_exc().rstrip())
+            response = web.Response(status=500, text="Something went wrong. Try again.")
+        finally:
+            connection.end()
         response.headers.update(HEADERS)
         return response
 
     return middleware
-
-
-async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answers errors with their status and nothing else."""
-    try:
-        return await handler(request)
-    except web.HTTPException as error:
-        return web.Response(status=error.status, text=error.text or error.reason)
-    except Exception:  # a bug: the traceback goes to the terminal, not to the annotator
-        traceback.print_exc()
-        return web.Response(status=500, text="Something went wrong. Try again.")
-
-
-def _has_token(request: web.Request, token: str) -> bool:
-    given = (request.cookies.get("token", ""), request.query.get("token", ""))
-    return any(same(one, token) for one in given)
-
-
-def same(given: str, wanted: str) -> bool:
-    """Compare in constant time."""
-    return hmac.compare_digest(given.encode("utf-8", "surrogatepass"), wanted.encode())
-
-
-def set_cookie(response: web.StreamResponse, name: str, value: str) -> None:
-    """A cookie that scripts cannot read and other sites cannot send."""
-    response.set_cookie(name, value, max_age=90 * 86400, httponly=True, samesite="Strict", path="/")

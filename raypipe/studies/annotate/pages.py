@@ -31,13 +31,12 @@ class Pages:
 
         name: the annotator who is back, with `answered` answers. taken: a pseudonym in use.
         """
-        kind, example = self.study.kind, self.study.example
-        pictures = [example["a_picture"], example["b_picture"]]
+        kind = self.study.kind
         return self._render(
             "start.html",
             explain=words.EXPLAIN[kind],
             example=words.EXAMPLE[kind],
-            pictures=[f"/p/{p}" for p in pictures if p is not None],
+            pictures=[f"/p/{name}" for name in self.study.example_pictures],
             total=len(self.study.questions),
             consent=self.consent,
             name=name,

@@ -7,7 +7,7 @@ from raypipe.storage.directory import RunDirectory
 
 PACKAGES = ("aiohttp", "pyarrow")
 
-ANSWERS = "answers.sqlite"
+ANSWERS, KEYS = "answers.sqlite", "keys.json"
 
 
 class AnswerRun(RunDirectory):

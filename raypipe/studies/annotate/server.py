@@ -1,25 +1,16 @@
 """The app: pages, questions and answers over HTTP."""
 
-import asyncio
-import math
-import signal
-import socket
-import sqlite3
-from typing import Any
-
 from aiohttp import web
 
 from raypipe.console import message
-from raypipe.errors import UserError
-from raypipe.studies.annotate.access import PSEUDONYM, Keys, guard, set_cookie
+from raypipe.studies.annotate.access import HEALTH, Cookies, guard
+from raypipe.studies.annotate.connections import Told
+from raypipe.studies.annotate.keys import Keys
 from raypipe.studies.annotate.pages import Pages
-from raypipe.studies.annotate.run import ANSWERS, AnswerRun
+from raypipe.studies.annotate.requests import LARGEST, given, joining
 from raypipe.studies.annotate.settings import Annotate
-from raypipe.studies.annotate.store import Answer, Store
+from raypipe.studies.annotate.store import Answer, NotSaved, Store
 from raypipe.studies.annotate.study import Study
-
-LARGEST = 4096
-"""Bytes of a request's body."""
 
 LONGEST = 86_400.0
 """Seconds that an answer may take; a page left open overnight is no measure of its question."""
@@ -30,14 +21,15 @@ FOREVER = "private, max-age=31536000, immutable"
 class App:
     """Handlers of one study."""
 
-    def __init__(self, config: Annotate, study: Study, store: Store, keys: Keys):
+    def __init__(self, config: Annotate, study: Study, store: Store, keys: Keys, told: Told):
         self._config, self._study, self._store, self._keys = config, study, store, keys
+        self._cookies, self._told = Cookies(config, keys), told
         self._pages = Pages(study, config.consent)
 
     def application(self) -> web.Application:
         """The application that aiohttp serves."""
         app = web.Application(
-            middlewares=[guard(self._config, self._keys)], client_max_size=LARGEST
+            middlewares=[guard(self._config, self._cookies, self._told)], client_max_size=LARGEST
         )
         app.add_routes(
             [
@@ -49,6 +41,7 @@ class App:
                 web.post("/api/answer", self.answer),
                 web.get("/p/{name}", self.picture),
                 web.get("/{name:app\\.(?:js|css)}", self.static),
+                web.get(HEALTH, self.health),
             ]
         )
         return app
@@ -58,10 +51,10 @@ class App:
         returning = self._keys.name_of(request.query.get("as", ""))
         if {"token", "as"} & set(request.query):
             response = _to("/answer" if returning else "/")
-            if self._config.share_on is not None:
-                set_cookie(response, "token", self._keys.token)
+            if self._config.is_shared:
+                self._cookies.set(response, "token", self._keys.token)
             if returning in self._store.annotators:
-                set_cookie(response, "annotator", self._keys.sign(str(returning)))
+                self._cookies.set(response, "annotator", self._keys.sign(str(returning)))
             return response
         name = self._name(request)
         answered = len(self._store.known(name)) if name else 0
@@ -69,28 +62,27 @@ class App:
 
     async def join(self, request: web.Request) -> web.Response:
         """Take a pseudonym; without a free one the page is shown again."""
-        form = await request.post()
-        name = str(form.get("name", "")).strip()
-        if not PSEUDONYM.fullmatch(name) or form.get("consent") != "yes":
-            return web.Response(
-                status=400,
-                text="Agree, and choose 2 to 24 letters, digits or hyphens as a pseudonym.",
-            )
-        mine = self._name(request) == name
-        if not mine and (
-            name in self._store.annotators or not await self._store.join(name, self._config.consent)
-        ):
-            return _html(self._pages.start(None, 0, taken=name), status=409)
-        if not mine:
+        name = (await joining(request)).name
+        if self._name(request) != name:
+            most = self._config.annotators
+            try:
+                found = await self._store.join(name, self._config.consent, most)
+            except NotSaved as error:
+                raise self._not_saved(error) from None
+            if found == "taken":
+                return _html(self._pages.start(None, 0, taken=name), status=409)
+            if found == "closed":
+                self._told("closed", f"nobody can join any more: annotators={most} have")
+                raise web.HTTPForbidden(text="Enough people take part already. Thank you.")
             message(f"{name} has joined; the link back: {self._link(name)}")
         response = _to("/answer")
-        set_cookie(response, "annotator", self._keys.sign(name))
+        self._cookies.set(response, "annotator", self._keys.sign(name))
         return response
 
     async def leave(self, request: web.Request) -> web.Response:
         """Make room for another person at this browser."""
         response = _to("/")
-        response.del_cookie("annotator", path="/")
+        self._cookies.delete(response, "annotator")
         return response
 
     async def page(self, request: web.Request) -> web.Response:
@@ -111,38 +103,37 @@ class App:
 
         Status 409 with the next question where a second window has answered differently meanwhile.
         """
-        name, given = self._must_name(request), await _json(request)
-        key, question_id = given.get("choice"), given.get("id")
-        version, seconds = _number(given.get("version")), _number(given.get("seconds"))
-        asked = self._study.asked(name, question_id) if isinstance(question_id, str) else None
-        if asked is None or not isinstance(key, str):
+        name, told = self._must_name(request), await given(request)
+        asked = self._study.asked(name, told.id)
+        if asked is None:
             raise web.HTTPBadRequest(text="There is no such question.")
-        choice = self._study.to_choice(key, asked[1].swapped)
-        if choice is None or version is None or seconds is None or not version.is_integer():
+        choice = self._study.to_choice(told.choice, asked[1].swapped)
+        if choice is None:
             raise web.HTTPBadRequest(text="This is not an answer.")
         row = Answer(
             annotator=name,
-            question_id=str(question_id),
+            question_id=asked[1].question_id,
             choice=choice,
             swapped=asked[1].swapped,
             position=asked[0],
-            seconds=min(seconds, LONGEST),
-            version=int(version),
+            seconds=min(told.seconds, LONGEST),
+            version=told.version,
         )
         try:
             kept = await self._store.save(row)
-        except sqlite3.Error as error:
-            message(f"an answer could not be written: {error}")
-            raise web.HTTPServiceUnavailable(text="Not saved. Try again.") from None
+        except NotSaved as error:
+            raise self._not_saved(error) from None
         known = self._store.known(name)
         if len(known) == len(self._study.questions) and row.version == 0:
             message(f"{name} has answered all {len(known):,} questions")
         return self._item(name, None, status=200 if kept else 409)
 
     async def picture(self, request: web.Request) -> web.Response:
-        """A picture by its opaque name."""
-        self._must_enter(request)
-        data = self._study.picture(request.match_info["name"])
+        """A picture by its opaque name. Without a pseudonym there are the example's alone."""
+        name, picture = self._name(request), request.match_info["name"]
+        data = self._study.picture(name, picture)
+        if data is None and name is None:
+            self._must_name(request)
         if data is None:
             raise web.HTTPNotFound(text="There is no such picture.")
         headers = {"Cache-Control": FOREVER}
@@ -152,6 +143,13 @@ class App:
         """The script or the style of the pages."""
         text, kind = self._pages.files[request.match_info["name"]]
         return web.Response(text=text, content_type=kind, headers={"Cache-Control": "no-cache"})
+
+    async def health(self, request: web.Request) -> web.Response:
+        """Whether answers can be kept: status 200 or 503."""
+        well = self._store.is_alive and self._store.trouble is None
+        text = "ok" if well else "Answers cannot be kept."
+        headers = {"Cache-Control": "no-store"}
+        return web.Response(status=200 if well else 503, text=text, headers=headers)
 
     def _item(self, name: str, at: int | None, status: int = 200) -> web.Response:
         item = self._study.item(name, self._store.known(name), at)
@@ -168,14 +166,12 @@ class App:
             raise web.HTTPUnauthorized(text="Start at the first page.")
         return name
 
-    def _must_enter(self, request: web.Request) -> None:
-        """Pictures are for those who joined, apart from the example's."""
-        example = (self._study.example["a_picture"], self._study.example["b_picture"])
-        if request.match_info["name"] not in example:
-            self._must_name(request)
+    def _not_saved(self, error: NotSaved) -> web.HTTPException:
+        self._told("not saved", f"an answer could not be written: {error}")
+        return web.HTTPServiceUnavailable(text="Not saved. Try again.")
 
     def _link(self, name: str) -> str:
-        token = f"token={self._keys.token}&" if self._config.share_on is not None else ""
+        token = f"token={self._keys.token}&" if self._config.is_shared else ""
         return f"/?{token}as={self._keys.sign(name)}"
 
 
@@ -186,77 +182,3 @@ def _to(address: str) -> web.Response:
 def _html(text: str, status: int = 200) -> web.Response:
     headers = {"Cache-Control": "no-store"}
     return web.Response(text=text, content_type="text/html", status=status, headers=headers)
-
-
-async def _json(request: web.Request) -> dict[str, Any]:
-    """A JSON object; a form of another site cannot send one."""
-    try:
-        given = await request.json() if request.content_type == "application/json" else None
-    except ValueError:
-        given = None
-    if not isinstance(given, dict):
-        raise web.HTTPBadRequest(text="This is not an answer.")
-    return given
-
-
-def _number(value: Any) -> float | None:
-    """A finite number that is not negative, None for anything else."""
-    numeric = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if numeric and math.isfinite(value) and value >= 0 else None
-
-
-def describe(config: Annotate, study: Study) -> str:
-    """What would be served, for --dry-run."""
-    where = f"port {config.port} of {config.share_on or '127.0.0.1'}"
-    return f"{len(study.questions):,} questions ({study.kind}) would be asked on {where}"
-
-
-def check_address(config: Annotate) -> None:
-    """UserError for an address that cannot be listened on."""
-    host = config.share_on or "127.0.0.1"
-    try:
-        family, *_, address = socket.getaddrinfo(host, config.port, type=socket.SOCK_STREAM)[0]
-        socket.create_server(address[:2], family=family).close()
-    except OSError as error:
-        raise UserError(
-            f"the app must be able to listen on {host}, port {config.port}: {error.strerror}"
-        ) from None
-
-
-def serve(run: AnswerRun, config: Annotate, study: Study) -> None:
-    """Ask until SIGINT or SIGTERM. UserError for an address that cannot be listened on."""
-    store = Store(run.path / ANSWERS)
-    run.forget_previous()
-    try:
-        asyncio.run(_serve(config, App(config, study, store, Keys(run.path / "keys.json")), run))
-    finally:
-        store.close()
-
-
-async def _serve(config: Annotate, app: App, run: AnswerRun) -> None:
-    stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stopped.set)
-    runner = web.AppRunner(app.application(), access_log=None, handle_signals=False)
-    await runner.setup()
-    host = config.share_on or "127.0.0.1"
-    site = web.TCPSite(runner, host, config.port, shutdown_timeout=5)
-    try:
-        await site.start()
-    except OSError as error:
-        await runner.cleanup()
-        raise UserError(
-            f"the app must be able to listen on {host}, port {config.port}: {error.strerror}"
-        ) from None
-    port = runner.addresses[0][1]
-    message(f"asking on {_link(config, host, port, run)} until Ctrl-C")
-    await stopped.wait()
-    await runner.cleanup()
-
-
-def _link(config: Annotate, host: str, port: int, run: AnswerRun) -> str:
-    """The address to open or to send."""
-    shown = f"[{host}]" if ":" in host else host
-    token = f"?token={Keys(run.path / 'keys.json').token}" if config.share_on is not None else ""
-    return f"http://{shown}:{port}/{token}"

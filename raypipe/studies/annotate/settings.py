@@ -15,7 +15,7 @@ CONSENT = (
 class Annotate(JobConfig):
     """jobs/annotate.py: ask people, and keep their answers."""
 
-    free = JobConfig.free | {"port", "share_on", "rate"}
+    free = JobConfig.free | {"port", "share_on", "public_url", "rate", "annotators"}
 
     run: FilePath
     """Finished run of jobs/questions.py."""
@@ -23,9 +23,24 @@ class Annotate(JobConfig):
     """Where the app listens; 0: any free one."""
     share_on: str | None = None
     """Host or address at which others reach the app; None: this machine alone does."""
+    public_url: str | None = Field(None, pattern=r"^https?://[A-Za-z0-9.:\[\]-]{1,255}/?$")
+    """Where annotators reach the app through a proxy, such as https://study.example.org; None: at
+    the address on which it listens. With https, cookies are sent over TLS alone."""
+    annotators: int = Field(100, ge=1, le=100_000)
+    """People who may join; then joining is closed."""
     seed: int = 0
-    """Of each annotator's own order and sides."""
+    """Another one gives other orders and sides; those depend on the server's secret as well."""
     consent: str = Field(CONSENT, min_length=1)
     """What a person agrees to before the first question."""
-    rate: float = Field(10.0, gt=0)
+    rate: float = Field(10.0, gt=0, le=1_000_000)
     """Sustained requests a second of one annotator; six times as many at once."""
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether others reach the app, who need the link's token."""
+        return self.share_on is not None or self.public_url is not None
+
+    @property
+    def origin(self) -> str | None:
+        """`public_url` as browsers name it in a request."""
+        return None if self.public_url is None else self.public_url.rstrip("/").lower()
