@@ -9,7 +9,7 @@ from raypipe.studies.annotate.keys import Keys
 from raypipe.studies.annotate.pages import Pages
 from raypipe.studies.annotate.requests import LARGEST, given, joining
 from raypipe.studies.annotate.settings import Annotate
-from raypipe.studies.annotate.store import Answer, NotSaved, Store
+from raypipe.studies.annotate.store import Answer, NotSavedError, Store
 from raypipe.studies.annotate.study import Study
 
 LONGEST = 86_400.0
@@ -67,7 +67,7 @@ class App:
             most = self._config.annotators
             try:
                 found = await self._store.join(name, self._config.consent, most)
-            except NotSaved as error:
+            except NotSavedError as error:
                 raise self._not_saved(error) from None
             if found == "taken":
                 return _html(self._pages.start(None, 0, taken=name), status=409)
@@ -121,7 +121,7 @@ class App:
         )
         try:
             kept = await self._store.save(row)
-        except NotSaved as error:
+        except NotSavedError as error:
             raise self._not_saved(error) from None
         known = self._store.known(name)
         if len(known) == len(self._study.questions) and row.version == 0:
@@ -166,7 +166,7 @@ class App:
             raise web.HTTPUnauthorized(text="Start at the first page.")
         return name
 
-    def _not_saved(self, error: NotSaved) -> web.HTTPException:
+    def _not_saved(self, error: NotSavedError) -> web.HTTPException:
         self._told("not saved", f"an answer could not be written: {error}")
         return web.HTTPServiceUnavailable(text="Not saved. Try again.")
 

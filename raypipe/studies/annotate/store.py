@@ -78,7 +78,7 @@ class Known:
     version: int
 
 
-class NotSaved(Exception):
+class NotSavedError(Exception):
     """Nothing was confirmed: the disk refuses, or takes too long."""
 
 
@@ -140,7 +140,7 @@ class Store:
     async def join(
         self, name: str, consent: str, most: int
     ) -> Literal["joined", "taken", "closed"]:
-        """Take a pseudonym, with what was agreed to, unless `most` have one. NotSaved."""
+        """Take a pseudonym, with what was agreed to, unless `most` have one. NotSavedError."""
         row = (name, _now(), consent)
 
         def work(connection: sqlite3.Connection) -> Literal["joined", "taken", "closed"]:
@@ -157,7 +157,7 @@ class Store:
         return found
 
     async def save(self, answer: Answer) -> bool:
-        """Keep an answer; returns when it is on disk, or raises NotSaved.
+        """Keep an answer; returns when it is on disk, or raises NotSavedError.
 
         The same answer twice is kept once. False, and nothing changes, where the question has
         another answer by now that this one did not know of (a second window).
@@ -193,7 +193,7 @@ class Store:
             async with asyncio.timeout(WAIT_S):
                 return await asyncio.wrap_future(item.done)
         except TimeoutError:
-            raise NotSaved("the disk takes too long") from None
+            raise NotSavedError("the disk takes too long") from None
 
     def _write(self) -> None:
         """The writing thread: everything that waits, in one transaction, then the next."""
@@ -218,7 +218,7 @@ class Store:
             self._dead = True
             for item in batch:
                 if not item.done.done():
-                    item.done.set_exception(NotSaved(self.trouble))
+                    item.done.set_exception(NotSavedError(self.trouble))
             self._refuse_waiting()
 
     def _commit(self, batch: list["_Work"]) -> None:
@@ -236,7 +236,7 @@ class Store:
                 return
             self.trouble = f"{type(error).__name__}: {error}"
             for item in batch:
-                item.done.set_exception(NotSaved(self.trouble))
+                item.done.set_exception(NotSavedError(self.trouble))
             return
         self.trouble = None
         for item, result in zip(batch, results, strict=True):
@@ -248,7 +248,9 @@ class Store:
             while True:
                 item = self._waiting.get_nowait()
                 if item is not None and item.done.set_running_or_notify_cancel():
-                    item.done.set_exception(NotSaved(self.trouble or "the app is being stopped"))
+                    item.done.set_exception(
+                        NotSavedError(self.trouble or "the app is being stopped")
+                    )
 
 
 @dataclass(frozen=True)

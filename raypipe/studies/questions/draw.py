@@ -1,4 +1,7 @@
-"""The pictures that people see: grids and single ones, small, and without any trace of a model."""
+"""The pictures that people see: grids and single ones, small, and without any trace of a model.
+
+The sides of a question are of one size in pixels, so that none is told by its size.
+"""
 
 import io
 import math
@@ -18,31 +21,25 @@ BLOCKS = 4
 """A scrambled picture is cut into so many blocks each way."""
 
 
-def grid(pictures: Sequence[bytes], size: int) -> bytes:
-    """Encoded pictures side by side in rows, WebP, at most about `size` pixels wide.
+def grids(sides: Sequence[Sequence[bytes]], size: int) -> list[Image.Image]:
+    """Encoded pictures of each side in rows, a sheet a side, at most about `size` pixels wide.
 
-    Every picture is scaled into a cell of one size, which is never larger than the largest picture.
+    Every picture is scaled into a cell of one size, which is never larger than the largest picture
+    of the side where that is smallest.
     """
-    columns = math.ceil(math.sqrt(len(pictures)))
+    opened = [[_open(data) for data in side] for side in sides]
+    cell = min(_cell(side, size) for side in opened)
+    return _alike([_sheet(side, cell) for side in opened])
+
+
+def singles(pictures: Sequence[bytes], size: int) -> list[Image.Image]:
+    """One encoded picture a side, the longest side of each the same and at most `size` pixels."""
     opened = [_open(data) for data in pictures]
-    largest = max(max(picture.size) for picture in opened)
-    cell = max(1, min(largest, (size - GAP * (columns - 1)) // columns))
-    rows = math.ceil(len(opened) / columns)
-    step = cell + GAP
-    sheet = Image.new("RGB", (columns * step - GAP, rows * step - GAP), "white")
-    for number, picture in enumerate(opened):
-        small = _fit(picture, cell)
-        x, y = step * (number % columns), step * (number // columns)
-        sheet.paste(small, (x + (cell - small.width) // 2, y + (cell - small.height) // 2))
-    return _encode(sheet)
+    longest = min(size, *(max(picture.size) for picture in opened))
+    return _alike([_fit(picture, longest) for picture in opened])
 
 
-def single(picture: bytes, size: int) -> bytes:
-    """One encoded picture, WebP, its longest side at most `size` pixels."""
-    return _encode(_fit(_open(picture), size))
-
-
-def scrambled(picture: bytes, size: int, seed: int) -> bytes:
+def scrambled(picture: bytes, size: int, seed: int) -> Image.Image:
     """A picture whose blocks have changed places: anybody sees that it is worse."""
     image = _fit(_open(picture), size)
     width, height = image.width // BLOCKS, image.height // BLOCKS
@@ -52,7 +49,44 @@ def scrambled(picture: bytes, size: int, seed: int) -> bytes:
     mixed = image.copy()
     for (x, y), (from_x, from_y) in zip(places, sources, strict=True):
         mixed.paste(image.crop((from_x, from_y, from_x + width, from_y + height)), (x, y))
-    return _encode(mixed)
+    return mixed
+
+
+def encode(picture: Image.Image) -> bytes:
+    """As WebP, with nothing but pixels in the file."""
+    out = io.BytesIO()
+    picture.save(out, "WEBP", quality=QUALITY, method=4)
+    return out.getvalue()
+
+
+def _cell(pictures: Sequence[Image.Image], size: int) -> int:
+    """Side of a grid's cells, where nothing is enlarged and the sheet is `size` wide."""
+    columns = math.ceil(math.sqrt(len(pictures)))
+    largest = max(max(picture.size) for picture in pictures)
+    return max(1, min(largest, (size - GAP * (columns - 1)) // columns))
+
+
+def _sheet(pictures: Sequence[Image.Image], cell: int) -> Image.Image:
+    columns = math.ceil(math.sqrt(len(pictures)))
+    rows = math.ceil(len(pictures) / columns)
+    step = cell + GAP
+    sheet = Image.new("RGB", (columns * step - GAP, rows * step - GAP), "white")
+    for number, picture in enumerate(pictures):
+        small = _fit(picture, cell)
+        x, y = step * (number % columns), step * (number // columns)
+        sheet.paste(small, (x + (cell - small.width) // 2, y + (cell - small.height) // 2))
+    return sheet
+
+
+def _alike(pictures: list[Image.Image]) -> list[Image.Image]:
+    """Each in the middle of a white sheet that holds the widest and the highest."""
+    width, height = (max(sides) for sides in zip(*(p.size for p in pictures), strict=True))
+    found = []
+    for picture in pictures:
+        sheet = Image.new("RGB", (width, height), "white")
+        sheet.paste(picture, ((width - picture.width) // 2, (height - picture.height) // 2))
+        found.append(sheet)
+    return found
 
 
 def _open(data: bytes) -> Image.Image:
@@ -65,10 +99,3 @@ def _fit(picture: Image.Image, size: int) -> Image.Image:
     small = picture.copy()
     small.thumbnail((size, size), Image.Resampling.LANCZOS)
     return small
-
-
-def _encode(picture: Image.Image) -> bytes:
-    """As WebP, with nothing but pixels in the file."""
-    out = io.BytesIO()
-    picture.save(out, "WEBP", quality=QUALITY, method=4)
-    return out.getvalue()

@@ -1,8 +1,9 @@
 """What can be asked about a finished run: its grids, pairs, or single pictures."""
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
@@ -38,6 +39,16 @@ class Comparison:
     def key(self) -> str:
         """An identifier within its run."""
         return f"{self.a.name}\n{self.b.name if self.b else ''}"
+
+    def turned(self, seed: int) -> "Comparison":
+        """The same, or with a and b exchanged: a fair coin of the seed and the key."""
+        coin = hashlib.sha256(f"{seed}\n{self.key}".encode()).digest()[0] % 2
+        return self if self.b is None or coin else replace(self, a=self.b, b=self.a)
+
+    @property
+    def things(self) -> tuple[Thing, ...]:
+        """What is shown: one or two."""
+        return (self.a,) if self.b is None else (self.a, self.b)
 
 
 class Source:

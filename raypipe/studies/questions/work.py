@@ -3,11 +3,12 @@
 import hmac
 import random
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from typing import Any
 
 import pyarrow as pa
+from PIL import Image
 
 from raypipe.errors import UserError
 from raypipe.storage import schema
@@ -58,22 +59,23 @@ class _Maker:
 
     def __init__(self, run: QuestionRun, config: Questions, source: Source, secret: bytes):
         self._run, self._config, self._source, self._secret = run, config, source, secret
-        self._drawn: dict[str, str] = {}
+        self._written: set[str] = set()
 
     def name(self, *words: str) -> str:
         """An opaque name: a keyed hash, which hides its words."""
         return hmac.new(self._secret, "\0".join(words).encode(), sha256).hexdigest()[:24]
 
     def question(self, comparison: Comparison) -> dict[str, Any]:
-        """One row of the table, its pictures drawn."""
-        a, b = comparison.a, comparison.b
+        """One row of the table, its pictures drawn. Which thing is a is drawn, too."""
+        turned = comparison.turned(self._config.seed)
+        names = [*self._draw(turned.things), None]
         return self._row(
             self.name("question", comparison.key),
-            comparison,
-            a_id=a.name,
-            b_id=b.name if b else None,
-            a_picture=self._draw(a),
-            b_picture=self._draw(b) if b else None,
+            turned,
+            a_id=turned.a.name,
+            b_id=turned.b.name if turned.b else None,
+            a_picture=names[0],
+            b_picture=names[1],
         )
 
     def check(self, plan: Plan, number: int) -> dict[str, Any]:
@@ -81,26 +83,23 @@ class _Maker:
         comparison = plan.comparisons[plan.checks[number]]
         images, size = self._source.read(comparison.a), self._config.size
         key = f"{number}/{comparison.key}"
-        changes: dict[str, Any] = {"expected": "a"}
         if self._config.kind == "grid":
             others = self._of_other_prompts(plan, number)
-            good, bad = draw.grid([images[0]] * len(others), size), draw.grid(others, size)
+            good, bad = draw.grids([[images[0]] * len(others), others], size)
         else:
-            good = draw.single(images[0], size)
+            good = draw.singles(images[:1], size)[0]
             bad = draw.scrambled(images[0], size, number)
+        name, role = self.name("check", key), "check" if number else "example"
         if self._config.kind == "rate":
-            changes["expected"] = LOWEST
-            good, bad = bad, good
+            shown: dict[str, Any] = {"expected": LOWEST, "a_picture": self._keep(f"bad/{key}", bad)}
         else:
-            changes |= {"b_id": "check/b", "b_picture": self._keep(f"bad/{key}", lambda: bad)}
-        return self._row(
-            self.name("check", key),
-            comparison,
-            role="check" if number else "example",
-            a_id="check/a",
-            a_picture=self._keep(f"good/{key}", lambda: good),
-            **changes,
-        )
+            sides = [self._keep(f"good/{key}", good), self._keep(f"bad/{key}", bad)]
+            expected = random.Random(f"{self._config.seed}/side of {number}").choice("ab")
+            if expected == "b":
+                sides.reverse()
+            shown = {"expected": expected, "a_picture": sides[0], "b_picture": sides[1]}
+            shown["b_id"] = "check/b"
+        return self._row(name, comparison, role=role, a_id="check/a", **shown)
 
     def _row(self, name: str, comparison: Comparison, **columns: Any) -> dict[str, Any]:
         row: dict[str, Any] = {"question_id": name, "kind": self._config.kind, "role": "question"}
@@ -116,27 +115,28 @@ class _Maker:
         images = (self._source.read(Thing("", thing.rows[:1])) for thing in others)
         return [image for found in _take(images, max(2, len(own.a.rows))) for image in found]
 
-    def _draw(self, thing: Thing) -> str:
-        def picture() -> bytes:
-            images = self._source.read(thing)
+    def _draw(self, things: Sequence[Thing]) -> list[str]:
+        """Draw the things of one question, alike in size; names of their pictures."""
+        sides = [self._source.read(thing) for thing in things]
+        for thing, images in zip(things, sides, strict=True):
             if len(images) < len(thing.rows):
                 raise UserError(f"a picture of {thing.name} cannot be opened: {self._config.run}")
-            size = self._config.size
-            return (
-                draw.grid(images, size)
-                if self._config.kind == "grid"
-                else draw.single(images[0], size)
-            )
+        if self._config.kind == "grid":
+            drawn = draw.grids(sides, self._config.size)
+        else:
+            drawn = draw.singles([images[0] for images in sides], self._config.size)
+        return [
+            self._keep(f"thing/{thing.name}", picture)
+            for thing, picture in zip(things, drawn, strict=True)
+        ]
 
-        return self._keep(f"thing/{thing.name}/{len(thing.rows)}", picture)
-
-    def _keep(self, key: str, picture: Callable[[], bytes]) -> str:
+    def _keep(self, key: str, picture: Image.Image) -> str:
         """Write a picture once; returns its name."""
-        if key not in self._drawn:
-            name = self.name("picture", key)
-            self._run.folder.write(f"pictures/{name}.webp", picture())
-            self._drawn[key] = name
-        return self._drawn[key]
+        name = self.name("picture", key, sha256(picture.tobytes()).hexdigest())
+        if name not in self._written:
+            self._run.folder.write(f"pictures/{name}.webp", draw.encode(picture))
+            self._written.add(name)
+        return name
 
 
 def _take(items: Iterator[list[bytes]], n: int) -> Sequence[list[bytes]]:

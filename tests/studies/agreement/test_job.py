@@ -61,24 +61,28 @@ def test_pairs_of_faces_with_scores_of_their_pictures(tmp_path):
     rows = pq.read_table(study / "questions.parquet").to_pylist()
     asked = [row for row in rows if row["role"] == "question"]
     assert len(asked) == 20
-    assert {row["a_id"].rpartition("/")[2] for row in asked} == {"good"}
+    good_of = {row["question_id"]: "a" if row["a_id"].endswith("/good") else "b" for row in asked}
+    assert set(good_of.values()) == {"a", "b"}
     assert {row["subset"] for row in asked} == {"photo", "roundtrip"}
 
     def expert(row):
-        return row["expected"] or "a"
+        return row["expected"] or good_of[row["repeat_of"] or row["question_id"]]
 
     def wrong_on_one(row):
-        return "b" if row["a_id"] == asked[0]["a_id"] else expert(row)
+        wrong = row["a_id"] == asked[0]["a_id"]
+        return {"a": "b", "b": "a"}[expert(row)] if wrong else expert(row)
 
     people = {"ann": expert, "bob": expert, "cat": wrong_on_one}
     answers = collected(study, tmp_path / "answers", people)
-    scores = {row[f"{side}_id"]: float(side == "a") for row in asked for side in "ab"}
-    scores[asked[1]["a_id"]] = -1.0  # the metric prefers the bad face once
+    ids = [row[f"{side}_id"] for row in asked for side in "ab"]
+    scores = {name: float(name.endswith("/good")) for name in ids}
+    good = next(name for name in ids[2:4] if name.endswith("/good"))
+    scores[good] = -1.0  # the metric prefers the bad face once
     run = evaluated(tmp_path / "scored", scores)
     results = agreement(answers, tmp_path / "agreement", f"scores={run}")
-    good, quality, loss = results["scores"]
-    assert (good["name"], good["agreement"]["value"]) == ("good side", 1.0)
-    assert good["surer"]["test"]["reason"] == "all differences are alike"
+    side, quality, loss = results["scores"]
+    assert (side["name"], side["agreement"]["value"]) == ("good side", 1.0)
+    assert side["surer"]["test"]["reason"] == "all differences are alike"
     assert (quality["agreement"]["value"], quality["agreement"]["n"]) == (0.95, 20)
     assert loss["agreement"]["value"] == 0.95
     assert quality["clopper_pearson"]["low"] < 0.95 < quality["clopper_pearson"]["high"]

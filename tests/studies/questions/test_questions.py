@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from raypipe.storage import schema
-from raypipe.studies.annotate.order import order
+from raypipe.studies.annotate.order import Blind
 from raypipe.studies.questions import draw
 from tests.support import study_runs
 from tests.support.annotators import questions
@@ -77,23 +77,69 @@ def picture(size: tuple[int, int], colour: str = "red") -> bytes:
 
 def test_grids_are_as_large_as_asked_and_never_enlarged():
     pictures = [picture((400, 300), colour) for colour in ("red", "lime", "blue", "black", "white")]
-    grid = Image.open(io.BytesIO(draw.grid(pictures, 604)))
+    (grid,) = draw.grids([pictures], 604)
     assert grid.size == (3 * 198 + 8, 2 * 198 + 4)
     middle = [grid.getpixel((99 + 202 * (n % 3), 99 + 202 * (n // 3))) for n in range(5)]
     pure = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (0, 0, 0), (255, 255, 255)]
     for found, wanted in zip(middle, pure, strict=True):
         assert max(abs(x - y) for x, y in zip(found, wanted, strict=True)) < 12
-    small = Image.open(io.BytesIO(draw.grid([picture((32, 32))] * 4, 720)))
-    assert small.size == (68, 68)
-    assert Image.open(io.BytesIO(draw.single(picture((400, 200)), 100))).size == (100, 50)
+    assert draw.grids([[picture((32, 32))] * 4], 720)[0].size == (68, 68)
+    assert draw.singles([picture((400, 200))], 100)[0].size == (100, 50)
+    assert Image.open(io.BytesIO(draw.encode(grid))).size == grid.size
+
+
+def test_both_sides_are_of_one_size_whatever_the_models_make():
+    small, large = picture((64, 64)), picture((512, 512), "blue")
+    assert [sheet.size for sheet in draw.grids([[small] * 4, [large] * 4], 720)] == [(132, 132)] * 2
+    assert [one.size for one in draw.singles([small, large], 720)] == [(64, 64)] * 2
+    wide, high = draw.singles([picture((400, 200)), picture((200, 400), "blue")], 100)
+    assert wide.size == high.size == (100, 100)
+    assert (wide.getpixel((50, 10)), wide.getpixel((50, 50))) == ((255,) * 3, (255, 0, 0))
+    assert (high.getpixel((10, 50)), high.getpixel((50, 50))) == ((255,) * 3, (0, 0, 255))
+
+
+def of_models(rows: list[dict], role: str) -> list[str]:
+    return [row["a_id"].partition("/")[0] for row in rows if row["role"] == role]
+
+
+def test_a_is_drawn_by_the_seed_and_repeats_keep_it(tmp_path):
+    scs = {f"thing {number}": (60.0, 70.0) for number in range(40)}
+    source = study_runs.write(tmp_path / "source", scs, seeds=2)
+    made = {}
+    for name, seed in (("one", 0), ("again", 0), ("other", 1)):
+        run = questions(source, tmp_path / name, "grid", f"seed={seed}", "repeats=5", "checks=20",
+                        "size=64")  # fmt: skip
+        made[name] = pq.read_table(run / "questions.parquet").to_pylist()
+    rows = made["one"]
+    firsts = of_models(rows, "question")
+    assert 8 < firsts.count(study_runs.MODELS[0]) < 32
+    expected = [row["expected"] for row in rows if row["role"] == "check"]
+    assert 3 <= expected.count("a") <= 17
+
+    def sides(name: str) -> set[tuple[str, str]]:
+        return {(row["a_id"], row["b_id"]) for row in made[name] if row["role"] == "question"}
+
+    assert sides("one") == sides("again") != sides("other")
+    assert {frozenset(pair) for pair in sides("one")} == {frozenset(p) for p in sides("other")}
+    by_id = {row["question_id"]: row for row in rows}
+    for row in rows:
+        if row["role"] == "repeat":
+            assert row["a_picture"] == by_id[row["repeat_of"]]["a_picture"]
+            assert row["a_id"] == by_id[row["repeat_of"]]["a_id"]
 
 
 def test_orders_are_kept_differ_and_put_repeats_late():
     asked = [(f"q{i}", None) for i in range(200)] + [(f"r{i}", f"q{i}") for i in range(20)]
-    anna = order(asked, "anna", 3)
-    assert anna == order(list(reversed(asked)), "anna", 3)
-    assert anna != order(asked, "bert", 3)
-    assert anna != order(asked, "anna", 4)
+    blind = Blind(b"secret", 3)
+    anna = blind.order(asked, "anna")
+    assert anna == blind.order(list(reversed(asked)), "anna")
+    for other in (blind.order(asked, "bert"), Blind(b"secret", 4).order(asked, "anna"),
+                  Blind(b"other secret", 3).order(asked, "anna")):  # fmt: skip
+        assert [one.question_id for one in anna] != [one.question_id for one in other]
+        sides = {one.question_id: one.swapped for one in other}
+        assert 70 < sum(one.swapped == sides[one.question_id] for one in anna) < 150
+        names = {name for one in other for name in (one.shown_id, *one.pictures)}
+        assert not names & {name for one in anna for name in (one.shown_id, *one.pictures)}
     place = {item.question_id: at for at, item in enumerate(anna)}
     assert sorted(place) == sorted(name for name, _ in asked)
     assert min(place[f"r{i}"] - place[f"q{i}"] for i in range(20)) > 20
