@@ -4,8 +4,11 @@ A stored answer is `a`, `b` or `tie` for a comparison of two things, `none` or a
 for a rating. On the screen and in files of choices it is the left or the right one of them.
 """
 
+import re
+
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from raypipe.storage import schema
 
@@ -30,3 +33,30 @@ def choices_table(answers: pa.Table) -> pa.Table:
         kept = {name: row[name] for name in ("annotator", "prompt", "photo_id", "subset")}
         rows.append({"left_id": sides[0], "right_id": sides[1], "choice": choice, **kept})
     return pa.Table.from_pylist(rows, schema=schema.CHOICES)
+
+
+FORMULA = re.compile("(?s)'*[=+\\-@\t\r\n＝＋－＠].*")
+"""Text that a spreadsheet may take for a formula and run, after any number of quotes of ours."""
+
+
+def defused(table: pa.Table) -> pa.Table:
+    """A table for a CSV file: no text of it is a formula. `restored` gives the text back.
+
+    >>> defused(pa.table({"prompt": ["=1+1", "'=1+1", "a + b", "'twas", None]}))["prompt"].to_pylist()
+    ["'=1+1", "''=1+1", 'a + b', "'twas", None]
+    """
+    for at, field in enumerate(table.schema):
+        if pa.types.is_string(field.type):
+            is_formula = pc.match_substring_regex(table[at], f"^(?:{FORMULA.pattern})$")
+            quoted = pc.binary_join_element_wise("'", table[at], "")
+            table = table.set_column(at, field, pc.if_else(is_formula, quoted, table[at]))
+    return table
+
+
+def restored(text: str) -> str:
+    """A text of a CSV file as it was before `defused`.
+
+    >>> [restored(text) for text in ("'=1+1", "''=1+1", "=1+1", "'twas")]
+    ['=1+1', "'=1+1", '=1+1', "'twas"]
+    """
+    return text[1:] if text.startswith("'") and FORMULA.fullmatch(text) else text

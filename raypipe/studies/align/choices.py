@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from raypipe.errors import UserError
+from raypipe.inputs.answers import restored
 from raypipe.inputs.rows import rows_of
 from raypipe.storage import schema
 from raypipe.studies.align.layouts import LAYOUTS, layout_of
@@ -67,6 +68,8 @@ def read_choices(uri: str, layout: str = "auto") -> pa.Table:
             f"a layout of choices must be auto, raypipe, {', '.join(LAYOUTS)}, got {layout}"
         )
     if name == "raypipe":
+        if uri.lower().endswith(".csv"):
+            rows = [{key: restored(text or "") for key, text in row.items()} for row in rows]
         return pa.Table.from_pylist(list(_own(rows, uri)), schema=schema.CHOICES)
     return pa.Table.from_pylist(list(LAYOUTS[name](rows, uri)), schema=schema.CHOICES)
 

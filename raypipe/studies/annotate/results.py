@@ -5,7 +5,7 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import csv
 
-from raypipe.inputs.answers import choices_table
+from raypipe.inputs.answers import choices_table, defused
 from raypipe.storage import schema
 from raypipe.storage.provenance import provenance
 from raypipe.studies.annotate.run import ANSWERS, PACKAGES, AnswerRun
@@ -18,7 +18,8 @@ def export(run: AnswerRun, study: Study) -> dict[str, int]:
     """Write the answers as tables; returns counts of questions, annotators and answers.
 
     `answers.parquet` and `.csv` hold everything (schema.ANSWERS), `choices.parquet` and `.csv` the
-    comparisons as jobs/align.py reads them (schema.CHOICES): no checks, no repeats, no ratings.
+    comparisons as jobs/align.py reads them (schema.CHOICES): no checks, no repeats, no ratings. In
+    the .csv a quote stands before what a spreadsheet would take for a formula.
     """
     people, rows = read_rows(run.path / ANSWERS)
     answers = answers_table(rows, study.questions)
@@ -26,7 +27,7 @@ def export(run: AnswerRun, study: Study) -> dict[str, int]:
     for name, table in (("answers", answers), ("choices", choices)):
         run.write_table(f"{name}.parquet", table)
         sink = pa.BufferOutputStream()
-        csv.write_csv(table, sink)
+        csv.write_csv(defused(table), sink)
         run.folder.write(f"{name}.csv", sink.getvalue())
     asked = len(study.questions)
     mine = answers["annotator"].to_pylist()
