@@ -33,14 +33,28 @@ def questions(run: Path, output: Path, kind: str = "grid", *overrides: str) -> P
 
 
 class Serving:
-    """A process of jobs/annotate.py, as a user starts it."""
+    """A process of jobs/annotate.py, as a user starts it.
 
-    def __init__(self, study: Path, output: Path, *overrides: str):
+    before: called in it before anything else, to limit what it may use.
+    """
+
+    def __init__(
+        self,
+        study: Path,
+        output: Path,
+        *overrides: str,
+        before: Callable[[], None] | None = None,
+    ):
         command = [sys.executable, "jobs/annotate.py", "configs/annotate/local.yaml"]
         command += [f"run={study}", f"output={output}", "port=0", *overrides]
         self.output = output
         self.process = subprocess.Popen(
-            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            command,
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=before,  # noqa: PLW1509
         )
         assert self.process.stderr is not None
         line = self.process.stderr.readline()

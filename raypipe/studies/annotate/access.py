@@ -7,7 +7,7 @@ import traceback
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from raypipe.studies.annotate.connections import Connection, Told
+from raypipe.studies.annotate.connections import HEADERS, Connection, Told
 from raypipe.studies.annotate.keys import Keys, same
 from raypipe.studies.annotate.requests import is_from_here
 from raypipe.studies.annotate.settings import Annotate
@@ -23,18 +23,6 @@ TRIES_AT_ONCE = 400
 
 MOST_KEYS = 10_000
 """Clients whose rate is remembered; older ones start again with a full bucket."""
-
-HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
-        "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-    # not no-referrer, under which a browser hides the origin of our own forms
-    "Referrer-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Server": "annotate",
-}
 
 LOOPBACK = ("127.0.0.1", "localhost")
 
@@ -133,7 +121,7 @@ def guard(config: Annotate, cookies: Cookies, told: Told) -> Middleware:
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         connection = request.protocol
         assert isinstance(connection, Connection)
-        connection.begin()
+        connection.begin(whole=not request.body_exists)
         try:
             response: web.StreamResponse | None = None
             if request.path != HEALTH:

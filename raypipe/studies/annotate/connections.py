@@ -33,6 +33,20 @@ EVERY_S = 60.0
 """Seconds between two messages of one kind."""
 
 
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+        "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    # not no-referrer, under which a browser hides the origin of our own forms
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Server": "annotate",
+}
+"""Of every answer."""
+
+
 class Told:
     """Messages that strangers can cause: of each kind one a minute, with how many were left out."""
 
@@ -54,7 +68,8 @@ class Door:
     """Knows all connections. Where there are too many, the one that has waited longest goes.
 
     The one is sought at the address that has most connections, so that nobody shuts others out. At
-    one address there are at most half of all. A connection whose request is being answered stays.
+    one address there are at most half of all. A connection whose whole request is being answered
+    stays.
     """
 
     def __init__(self, most: int | None = None):
@@ -81,7 +96,8 @@ class Door:
         return True
 
     def wait(self, connection: "Connection") -> None:
-        """Its next request is waited for."""
+        """Something of it is waited for, from now on."""
+        self._waiting.pop(connection, None)
         self._waiting[connection] = None
 
     def work(self, connection: "Connection") -> None:
@@ -131,10 +147,17 @@ class Connection(web.RequestHandler):
         self._leave()
         super().connection_lost(exc)
 
-    def begin(self) -> None:
-        """A request's headers are here."""
-        self._door.work(self)
+    def begin(self, whole: bool) -> None:
+        """A request's headers are here, and its body too where it is `whole`."""
         self._until(REQUEST_S)
+        if whole:
+            self._door.work(self)
+        elif self._inside:
+            self._door.wait(self)
+
+    def arrived(self) -> None:
+        """The request's body is here."""
+        self._door.work(self)
 
     def end(self) -> None:
         """Its answer is ready to be sent."""
@@ -164,7 +187,9 @@ class Connection(web.RequestHandler):
         self.log_exception(exc_info=exc)
         if request.writer.output_size > 0:
             raise ConnectionError("an answer is on its way already")
-        response = web.Response(status=status, text="This request was not understood.")
+        response = web.Response(
+            status=status, text="This request was not understood.", headers=HEADERS
+        )
         response.force_close()
         return response
 

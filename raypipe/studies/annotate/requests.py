@@ -7,6 +7,8 @@ from urllib.parse import parse_qs, urlsplit
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from raypipe.studies.annotate.connections import Connection
+
 LARGEST = 4096
 """Bytes of a request's body."""
 
@@ -66,11 +68,15 @@ async def _body(request: web.Request) -> bytes:
     """At most LARGEST bytes, within BODY_S."""
     try:
         async with asyncio.timeout(BODY_S):
-            return await request.read()
+            data = await request.read()
     except TimeoutError:
         raise web.HTTPRequestTimeout(text="The request did not arrive.") from None
     except (web.RequestPayloadError, ConnectionError, EOFError):
         raise web.HTTPBadRequest(text="The request did not arrive.") from None
+    connection = request.protocol
+    assert isinstance(connection, Connection)
+    connection.arrived()
+    return data
 
 
 def is_from_here(request: web.Request, wanted: str | None) -> bool:
