@@ -42,7 +42,8 @@ FORMULA = re.compile("(?s)'*[=+\\-@\t\r\n＝＋－＠].*")
 def defused(table: pa.Table) -> pa.Table:
     """A table for a CSV file: no text of it is a formula. `restored` gives the text back.
 
-    >>> defused(pa.table({"prompt": ["=1+1", "'=1+1", "a + b", "'twas", None]}))["prompt"].to_pylist()
+    >>> table = pa.table({"prompt": ["=1+1", "'=1+1", "a + b", "'twas", None]})
+    >>> defused(table)["prompt"].to_pylist()
     ["'=1+1", "''=1+1", 'a + b', "'twas", None]
     """
     for at, field in enumerate(table.schema):

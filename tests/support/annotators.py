@@ -54,11 +54,11 @@ class Serving:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            preexec_fn=before,  # noqa: PLW1509
+            preexec_fn=before,
         )
         assert self.process.stderr is not None
         line = self.process.stderr.readline()
-        found = re.search(r"http://\S+?:\d+/\S*", line)
+        found = re.search(r"https?://\S+", line)
         assert found, line + self.process.stderr.read()
         self.link = found[0]
         self.address = self.link.partition("?")[0].rstrip("/")

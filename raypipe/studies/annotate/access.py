@@ -1,6 +1,5 @@
 """Who is admitted: the link's token, signed pseudonyms, a request's origin, and its rate."""
 
-import asyncio
 import time
 import traceback
 

@@ -4,6 +4,7 @@ import asyncio
 import re
 
 import aiohttp
+import psutil
 import pytest
 
 from tests.support import study_runs
@@ -113,3 +114,74 @@ def test_too_many_requests_are_slowed_down_and_nobody_else_is(study, tmp_path):
                 assert (await calm.item())["answered"] == 0
 
         asyncio.run(go())
+
+
+def test_only_own_pages_may_post(serving, study):
+    port = serving.address.rpartition(":")[2]
+    bad = [{"Origin": "http://evil.example"}, {"Origin": "null"}, {"Origin": "http://127.0.0.1:1"},
+           {"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}]  # fmt: skip
+    good = [{}, {"Origin": f"http://127.0.0.1:{port}", "Sec-Fetch-Site": "same-origin"}]
+
+    async def go():
+        async with Annotator(serving, "anna", study) as person:
+            await person.join()
+            for headers, status in [(h, 403) for h in bad] + [(h, 303) for h in good]:
+                form = {"name": "anna", "consent": "yes"}
+                for path in ("/join", "/leave"):
+                    async with person.session.post(
+                        path, data=form, headers=headers, allow_redirects=False
+                    ) as response:
+                        assert response.status == status, (path, headers)
+                        assert status == 303 or "Set-Cookie" not in response.headers
+                if status == 403:
+                    item = await person.item()
+                    answer = {"id": item["id"], "version": 0, "choice": "1", "seconds": 1}
+                    async with person.session.post(
+                        "/api/answer", json=answer, headers=headers
+                    ) as response:
+                        assert response.status == 403
+                    assert (await person.item())["answered"] == 0
+
+    asyncio.run(go())
+
+
+def test_joining_closes_and_health_needs_no_token(study, tmp_path):
+    public = "public_url=https://study.example.org"
+    with Serving(study, tmp_path / "answers", public, "annotators=3", "rate=1000") as serving:
+        token = serving.link.partition("token=")[2]
+        assert serving.link == f"https://study.example.org/?token={token}"
+        line = f"http://127.0.0.1:{listening(serving)}"
+
+        async def go():
+            async with aiohttp.ClientSession(line, cookie_jar=aiohttp.DummyCookieJar()) as session:
+                async with session.get("/health") as response:
+                    assert (response.status, await response.text()) == (200, "ok")
+                for _ in range(600):  # strangers spend nothing of what others at the address have
+                    async with session.get("/") as response:
+                        assert response.status == 403
+                statuses = []
+                for number in range(5):
+                    form = {"name": f"person-{number}", "consent": "yes"}
+                    async with session.post(
+                        f"/join?token={token}", data=form, allow_redirects=False
+                    ) as response:
+                        statuses.append(response.status)
+                        for cookie in response.headers.getall("Set-Cookie", []):
+                            assert cookie.startswith("__Host-annotator-")
+                            for part in ("Secure", "HttpOnly", "SameSite=Lax", "Path=/"):
+                                assert part in cookie
+                            assert "Domain" not in cookie
+                assert statuses == [303, 303, 303, 403, 403]
+                for origin, status in (("https://study.example.org", 303), (line, 403)):
+                    async with session.post(
+                        f"/leave?token={token}", headers={"Origin": origin}, allow_redirects=False
+                    ) as response:
+                        assert response.status == status
+
+        asyncio.run(go())
+
+
+def listening(serving) -> int:
+    """The port on which a process listens, whatever address it prints."""
+    return next(c.laddr.port for c in psutil.Process(serving.process.pid).net_connections("inet")
+                if c.status == psutil.CONN_LISTEN)  # fmt: skip

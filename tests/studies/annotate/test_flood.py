@@ -179,8 +179,10 @@ def test_no_answer_is_lost_while_others_flood(serving, study):
             await bad.join()
             jar = bad.session.cookie_jar
             cookie = "; ".join(f"{c.key}={c.value}" for c in jar)
-            head = (f"POST /api/answer HTTP/1.1\r\nHost: 127.0.0.1\r\nCookie: {cookie}\r\n"
-                    f"Content-Type: application/json\r\nContent-Length: {len(junk)}\r\n\r\n")  # fmt: skip
+            head = (
+                f"POST /api/answer HTTP/1.1\r\nHost: 127.0.0.1\r\nCookie: {cookie}\r\n"
+                f"Content-Type: application/json\r\nContent-Length: {len(junk)}\r\n\r\n"
+            )
             while not stop.is_set():
                 await raw(serving, head.encode() + junk)
                 await raw(serving, b"\0\r\n\r\n")
