@@ -217,7 +217,7 @@ class Store:
         finally:
             self._dead = True
             for item in batch:
-                if not item.done.done():
+                if isinstance(item, _Work) and not item.done.done():
                     item.done.set_exception(NotSavedError(self.trouble))
             self._refuse_waiting()
 
