@@ -1,4 +1,4 @@
-from raypipe.jobs.annotate import JOB
+from raypipe.__main__ import job
 
 if __name__ == "__main__":
-    JOB.main()
+    job("annotate")

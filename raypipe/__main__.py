@@ -2,11 +2,9 @@
 
 import sys
 import textwrap
-from importlib import import_module
+from collections.abc import Sequence
 
-from raypipe import __version__
-from raypipe.config.strict import near_miss
-from raypipe.console import message
+from raypipe.console import leave, message
 
 JOBS = (
     "consistency",
@@ -33,10 +31,21 @@ CONFIG is a YAML file, or the name of one that comes with raypipe: raypipe consi
 
 def main() -> None:
     """The command `raypipe`."""
-    name, *arguments = sys.argv[1:] or ["--help"]
+    leave.run(lambda: _command(*(sys.argv[1:] or ["--help"])))
+
+
+def job(name: str) -> None:
+    """The command line of a job alone: `python jobs/JOB.py`."""
+    leave.run(lambda: _job(name, sys.argv[1:]))
+
+
+def _command(name: str, *arguments: str) -> None:
+    # nothing else is imported before Ctrl-C has its way out
     if name in ("--help", "-h"):
         print(USAGE)
     elif name == "--version":
+        from raypipe import __version__
+
         print(f"raypipe {__version__}")
     elif name == "rates":
         from raypipe.studies.consistency import rates
@@ -44,11 +53,19 @@ def main() -> None:
         rates.main(arguments)
     elif name in JOBS:
         sys.argv[0] = f"raypipe {name}"
-        import_module(f"raypipe.jobs.{name}").JOB.main(arguments)
+        _job(name, arguments)
     else:
+        from raypipe.config.strict import near_miss
+
         known = near_miss(name, [*JOBS, "rates"]).replace("known keys", "jobs")
         message(f"error: unknown job {name}{known}")
         sys.exit(2)
+
+
+def _job(name: str, arguments: Sequence[str]) -> None:
+    from importlib import import_module
+
+    import_module(f"raypipe.jobs.{name}").JOB.main(list(arguments))
 
 
 if __name__ == "__main__":

@@ -4,14 +4,13 @@
                                                    [--address ADDR] [--local] [--verbose]
 
 Exit status 0, with the run directory's path as the last line on stdout; 2 for a user's mistake,
-with one line on stderr; 1 for anything else. Importing this loads neither torch nor ray.
+with one line on stderr; see `raypipe.console.leave`. Importing this loads neither torch nor ray.
 """
 
 import argparse
 import contextlib
 import json
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ import pyarrow as pa
 from raypipe.config.paths import base_of, find_config
 from raypipe.config.strict import JobConfig, Strict, absolute, load
 from raypipe.console import message
+from raypipe.console.leave import way_out
 from raypipe.engine.session import Session
 from raypipe.errors import UserError
 from raypipe.storage import claims, starts
@@ -49,15 +49,8 @@ class Command(Generic[S]):
 
     def main(self, arguments: Sequence[str] | None = None) -> None:
         """Parse the command line, do what it asks for, and exit."""
-        try:
-            path = self.body(*_parse(self.about, self.settings, self.flags, arguments))
-        except KeyboardInterrupt:
-            message("interrupted; the same command goes on from here")
-            sys.exit(130)
-        except UserError as error:
-            message("error: " + " ".join(str(error).split()))
-            sys.exit(2)
-        print(path, flush=True)
+        with way_out():
+            print(self.body(*_parse(self.about, self.settings, self.flags, arguments)), flush=True)
 
 
 @dataclass(frozen=True)

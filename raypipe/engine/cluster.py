@@ -14,11 +14,19 @@ import yaml
 
 from raypipe import __version__
 from raypipe.config.sections import Actors
+from raypipe.console import leave
+from raypipe.console.children import children, descendants, end
 from raypipe.engine.session import Session
 from raypipe.errors import UserError
 
 ANSWER_S = 10.0
 """How long a cluster may take to accept a connection."""
+
+LINGER_S = 3.0
+"""How long a process of a local Ray may outlive its end: its agents notice it by themselves."""
+
+_others: set[int] = set()
+"""Processes below this one that have nothing to do with a local Ray."""
 
 LAUNCHED = Path("~/ray_bootstrap_config.yaml")
 """Where `ray up` puts the cluster's config on its head."""
@@ -58,24 +66,29 @@ def connect(session: Session, chains: list[Chain]) -> list[str]:
         arguments["address"] = "local"  # never a cluster that happens to run on this machine
         arguments["num_cpus"] = max(os.cpu_count() or 1, int(_needed(chains, "CPU")) + 1)
         arguments["include_dashboard"] = False
+    _others.update(children(os.getpid()))
     try:
-        with contextlib.nullcontext() if verbose else _silent_stderr():
-            ray.init(**arguments)
-    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        if not address:
-            raise
-        reason = " ".join(str(error).split())[:300]
-        raise UserError(f"no Ray cluster can be used at {address}: {reason}") from None
-    try:
+        _start(arguments, verbose)
         if address:
             _check_version()
         limit = _limit(ray)
         if limit is None and _autoscales():
             return []  # up to a size that it does not report
         return check_pools(chains, limit or _nodes(ray), is_limit=limit is not None)
-    except UserError:
-        ray.shutdown()
+    except BaseException:
+        disconnect()
         raise
+
+
+def disconnect() -> None:
+    """Leave the cluster, or end the local Ray with every process of it."""
+    import ray
+
+    ours = descendants(children(os.getpid()) - _others)
+    try:
+        ray.shutdown()
+    finally:
+        end(ours, LINGER_S)
 
 
 def check_pools(chains: list[Chain], capacity: list[dict[str, float]], is_limit: bool) -> list[str]:
@@ -122,6 +135,25 @@ def object_store_mib() -> float | None:
     except Exception:  # of a private interface; only this figure is missing then
         return None
     return round(held / 2**20, 1)
+
+
+def _start(arguments: dict[str, Any], verbose: bool) -> None:
+    import ray
+
+    address = arguments["address"]
+    try:
+        with contextlib.nullcontext() if verbose else _silent_stderr():
+            ray.init(**arguments)
+        leave.listen()  # Ray has put handlers of its own in place
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        if address == "local":
+            raise
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"no Ray cluster can be used at {address}: {reason}") from None
+    except OSError as error:
+        raise UserError(
+            f"Ray must be able to keep its files in RAY_TMPDIR, TMPDIR or /tmp: {error}"
+        ) from None
 
 
 def _refuse_smallest(chain: Chain, kind: str, needed: float, given: float) -> None:

@@ -18,20 +18,20 @@ def run_chains(
     pools = [[(step.key or step.name, step.pool) for step in steps] for _, steps in chains]
     for warning in cluster.connect(session, pools):
         message(f"warning: {warning}")
-    # not before: Ray Data reads when it is imported how much it may print
-    import ray
-
-    from raypipe.engine.chain import run_chain
-
-    here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
-        ray.get_runtime_context().get_node_id(), soft=False
-    )  # beside the driver: a node that is lost later takes no count with it
-    monitor = (
-        ray.remote(Monitor)
-        .options(num_cpus=0, scheduling_strategy=here, max_concurrency=1)
-        .remote()
-    )
     try:
+        # not before: Ray Data reads when it is imported how much it may print
+        import ray
+
+        from raypipe.engine.chain import run_chain
+
+        here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
+            ray.get_runtime_context().get_node_id(), soft=False
+        )  # beside the driver: a node that is lost later takes no count with it
+        monitor = (
+            ray.remote(Monitor)
+            .options(num_cpus=0, scheduling_strategy=here, max_concurrency=1)
+            .remote()
+        )
         with (
             Recorder(
                 folder,
@@ -45,4 +45,4 @@ def run_chains(
             for parts, steps in chains:
                 run_chain(list(parts), list(steps), monitor)
     finally:
-        ray.shutdown()
+        cluster.disconnect()

@@ -1,6 +1,6 @@
 """Ask people, blind: serves the questions of a run until Ctrl-C, and keeps every answer."""
 
-from raypipe.console import message
+from raypipe.console import leave, message
 from raypipe.job import Job, Recipe
 from raypipe.studies.annotate.run import AnswerRun
 from raypipe.studies.annotate.settings import Annotate
@@ -18,6 +18,7 @@ def annotate(job: Job[Annotate, AnswerRun]) -> None:
         return
 
     serve.serve(run, config, study, job.begin)
+    leave.listen()  # asyncio had the signals; another one now interrupts
     counts = results.export(run, study)
     job.finish(None, results.manifest(config, counts))
     message(f"{counts['answers']:,} answers of {counts['annotators']:,} annotators")

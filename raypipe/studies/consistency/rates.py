@@ -8,7 +8,6 @@ its actor's device; preprocessing, encoding, decoding and files overlap with it.
 
 import math
 import statistics
-import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,7 +20,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from raypipe.config.model import Sampler
 from raypipe.config.sections import Pool
 from raypipe.config.strict import Strict, load
-from raypipe.console import message
+from raypipe.console.leave import way_out
 from raypipe.engine.stage import SECONDS
 from raypipe.errors import UserError
 from raypipe.studies.consistency.embed import file_name
@@ -212,13 +211,10 @@ def files_of(config: Consistency, batch_id: str) -> list[str]:
 
 def main(arguments: Sequence[str]) -> None:
     """The command `raypipe rates RUN`: prints rows for a file of rates."""
-    try:
+    with way_out():
         if len(arguments) != 1:
             raise UserError(f"usage: raypipe rates RUN, got {len(arguments)} arguments")
         for rate in measure(Run(arguments[0])):
             row = rate.model_dump(exclude_none=True)
             flow = yaml.safe_dump(row, sort_keys=False, default_flow_style=True, width=math.inf)
             print(f"  - {flow.strip()}")
-    except UserError as error:
-        message(f"error: {error}")
-        sys.exit(2)

@@ -1,4 +1,4 @@
-"""The one place that writes to the person at the terminal: standard error, a line at a time."""
+"""The one place that speaks to the person at the terminal, and listens for Ctrl-C."""
 
 import sys
 
