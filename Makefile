@@ -5,6 +5,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 UPSTREAM := .venv-imagereward
+AUDIT := .venv-audit
 
 # One thread a process (threads that outnumber cores slow torch tenfold), and a malloc that keeps
 # its memory. All three, or none: with either of the first two alone glibc stops raising the third,
@@ -14,7 +15,7 @@ export MALLOC_TRIM_THRESHOLD_ ?= 4294967296
 export MALLOC_TOP_PAD_ ?= 268435456
 export MALLOC_MMAP_THRESHOLD_ ?= 4294967296
 
-.PHONY: demo faces ablation test test-long check bench calibrate chaos house clean install format env-imagereward
+.PHONY: demo faces ablation test test-long check bench calibrate chaos house clean install format env-imagereward audit
 
 demo: $(INSTALLED)
 	$(PY) jobs/consistency.py configs/consistency/miniature.yaml
@@ -74,24 +75,42 @@ format: $(INSTALLED)
 
 install: $(INSTALLED)
 
-# uv installs in half a minute; where it is missing, it is put into the .venv itself. Bytecode is
-# compiled now, because every actor that starts without it loses twenty seconds.
-$(INSTALLED): requirements.txt pyproject.toml
+# Every file that is installed has a digest that stands in this repository, uv too, and is a wheel: no
+# code of a package runs before it is imported. What is built here, raypipe itself, is built by the
+# hatchling of these pins. Bytecode is compiled now, because every actor that starts without it loses
+# twenty seconds.
+PINNED := --quiet --require-hashes
+
+$(INSTALLED): requirements.txt pyproject.toml cluster/uv.txt
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
-	command -v uv > /dev/null || $(PY) -m pip install --quiet uv
-	PATH="$$PATH:$(CURDIR)/$(VENV)/bin" uv pip install --quiet --python $(PY) --compile-bytecode -r requirements.txt
-	PATH="$$PATH:$(CURDIR)/$(VENV)/bin" uv pip install --quiet --python $(PY) --no-deps -e .
+	$(PY) -m pip install $(PINNED) -r cluster/uv.txt
+	$(VENV)/bin/uv pip install $(PINNED) --python $(PY) --compile-bytecode --only-binary :all: -r requirements.txt
+	$(VENV)/bin/uv pip install --quiet --python $(PY) --no-deps --no-build-isolation -e .
 	touch $@
 
 # Upstream's own scoring (`backend: upstream`) lives apart: the package image-reward needs a timm
-# and a transformers of its time.
+# and a transformers of its time. One package comes as source, and is built with tools of the same
+# file.
 env-imagereward: $(UPSTREAM)/.installed
 
-$(UPSTREAM)/.installed: cluster/imagereward.txt
+$(UPSTREAM)/.installed: cluster/imagereward.txt cluster/uv.txt
 	test -x $(UPSTREAM)/bin/python || $(PYTHON) -m venv $(UPSTREAM)
-	command -v uv > /dev/null || $(UPSTREAM)/bin/python -m pip install --quiet uv
-	PATH="$$PATH:$(CURDIR)/$(UPSTREAM)/bin" uv pip install --quiet --python $(UPSTREAM)/bin/python --compile-bytecode -r $<
+	$(UPSTREAM)/bin/python -m pip install $(PINNED) -r cluster/uv.txt
+	$(UPSTREAM)/bin/uv pip install $(PINNED) --python $(UPSTREAM)/bin/python --compile-bytecode --build-constraints $< -r $<
+	touch $@
+
+# Known vulnerabilities of everything that is pinned. It asks a database on the network, and fails
+# where it cannot, so it is no part of CI.
+PINS := requirements.txt cluster/imagereward.txt cluster/gcp.txt cluster/uv.txt cluster/audit.txt
+audit: $(AUDIT)/.installed
+	for pins in $(PINS); do \
+	    echo "$$pins"; $(AUDIT)/bin/pip-audit --strict --disable-pip --require-hashes -r $$pins || exit 1; \
+	done
+
+$(AUDIT)/.installed: cluster/audit.txt
+	test -x $(AUDIT)/bin/python || $(PYTHON) -m venv $(AUDIT)
+	$(AUDIT)/bin/python -m pip install $(PINNED) --only-binary :all: -r $<
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(UPSTREAM) build runs .pytest_cache .mypy_cache .ruff_cache *.egg-info
+	rm -rf $(VENV) $(UPSTREAM) $(AUDIT) build runs .pytest_cache .mypy_cache .ruff_cache *.egg-info
