@@ -25,6 +25,9 @@ from raypipe.errors import UserError
 GRACE_S = 8.0
 """How long leaving may take; the processes of a private Ray need two or three seconds."""
 
+CHILDREN_S = 1.0
+"""How long a process below this one may take to notice that a signal has ended it."""
+
 ONCE_S = 0.5
 """Within which a second signal is the first one again: `timeout` sends it twice."""
 
@@ -72,6 +75,8 @@ def run(command: Callable[[], None]) -> None:
         sys.exit(_last_words(signal.SIGINT))
     finally:
         _state.ending = True
+        if _state.number is not None:
+            end(descendants([os.getpid()]) - {os.getpid()}, CHILDREN_S)
 
 
 def listen() -> None:

@@ -50,14 +50,13 @@ def wait(process: subprocess.Popen, moment: Callable[[subprocess.Popen], bool]) 
 
 def assert_left(process: subprocess.Popen, number: int) -> None:
     """Ended by the signal, with its line and nothing else but progress."""
-    out, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=60)
     status, word = ENDS[number]
     assert process.returncode == status, err
     *others, last = err.splitlines()
     assert last == f"{word}; the same command goes on from here"
-    for line in others:
-        assert line.split()[0] in ("encode", "generate", "embed", "step", "asking"), err
-    assert out == ""
+    for line in filter(str.strip, others):
+        assert line.split()[0] in ("encode", "generate", "embed", "step"), err
 
 
 def loaded(library: str) -> Callable[[subprocess.Popen], bool]:
@@ -113,6 +112,7 @@ def listening(process: subprocess.Popen) -> bool:
     return bool(int(caught, 16) >> (signal.SIGTERM - 1) & 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", list(ENDS), ids=["SIGINT", "SIGTERM"])
 def test_a_signal_in_the_middle_of_a_local_run(config, tmp_path, number):
     process = start("jobs/consistency.py", config, "--local")
@@ -123,17 +123,19 @@ def test_a_signal_in_the_middle_of_a_local_run(config, tmp_path, number):
     assert not list(tmp_path.rglob("*.partial"))
 
 
-def test_a_main_thread_that_hears_nothing_is_ended_with_its_children(monkeypatch):
-    """A second signal ends at once what the first did not: here a lock that waits for ever."""
+def test_a_main_thread_that_hears_nothing_is_ended_with_its_children():
+    """A second signal ends at once what the first did not."""
     code = """
 import ctypes, subprocess, sys
 from raypipe.console import leave
 def deaf():
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     print(child.pid, flush=True)
-    ctypes.CDLL(None).pause()
     while True:
-        ctypes.CDLL(None).sleep(600)
+        try:
+            ctypes.CDLL(None).sleep(600)
+        except BaseException:
+            pass
 leave.run(deaf)
 """
     process = start("-c", code)
@@ -144,7 +146,26 @@ leave.run(deaf)
         process.send_signal(signal.SIGTERM)
     assert_left(process, signal.SIGTERM)
     psutil.wait_procs([child], timeout=10)
-    assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+    assert not child.is_running()
+
+
+def test_children_end_with_a_command_that_a_signal_ends():
+    code = """
+import subprocess, sys
+from raypipe.console import leave
+def body():
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    print(child.pid, flush=True)
+    child.wait()
+leave.run(body)
+"""
+    process = start("-c", code)
+    assert process.stdout is not None
+    child = psutil.Process(int(process.stdout.readline()))
+    process.send_signal(signal.SIGTERM)
+    assert_left(process, signal.SIGTERM)
+    psutil.wait_procs([child], timeout=10)
+    assert not child.is_running()
 
 
 @pytest.mark.parametrize(
@@ -239,8 +260,9 @@ def test_a_plain_terminal_gets_plain_characters(config, encoding):
     process = start("jobs/consistency.py", config, "--dry-run", **environment)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
-    assert "1 prompts x 30 seeds" in err.replace("\xd7", "x")
-    code = "from raypipe.console import leave, message; leave.run(lambda: message('é × → … 😀'))"
+    assert "1 prompts x 30 seeds" in err.replace("\udcd7", "x")
+    words = ascii("é × → … 😀")  # nor can such a locale's command line hold them
+    code = f"from raypipe.console import leave, message; leave.run(lambda: message({words}))"
     process = start("-c", code, **environment)
     told = process.communicate(timeout=60)[1]
     assert told == {
