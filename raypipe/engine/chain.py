@@ -16,6 +16,7 @@ from ray.data._internal.execution.execution_callback import ExecutionCallback
 from ray.data.block import BlockMetadata
 from ray.data.datasource import ReadTask
 
+from raypipe.console.leave import refusal
 from raypipe.engine import log
 from raypipe.engine.batch import finish_batch
 from raypipe.engine.monitor import BEAT_S
@@ -96,11 +97,13 @@ class Worker:
 
     @contextlib.contextmanager
     def _reporting_mistakes(self) -> Iterator[None]:
-        """Report a user's mistake to the driver, which cannot recognise it inside Ray's error."""
+        """Report what the user must mend to the driver, which cannot see it inside Ray's error."""
         try:
             yield
-        except UserError as error:
-            ray.get(self._monitor.refuse.remote(str(error)))
+        except (UserError, OSError) as error:
+            line = refusal(error) if isinstance(error, OSError) else str(error)
+            if line is not None:
+                ray.get(self._monitor.refuse.remote(line))
             raise
 
 

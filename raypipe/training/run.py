@@ -37,8 +37,6 @@ def run_training(
             device = "cuda" if actors.gpus_per_actor else "cpu"
             outcome = train(make(uri, device), plan, folder, best, Group(0, 1))
         else:
-            import ray
-
             from raypipe.engine import cluster
             from raypipe.training.launch import launch
 
@@ -47,7 +45,7 @@ def run_training(
             try:
                 outcome = launch(make, plan, actors, uri, best=best)
             finally:
-                ray.shutdown()
+                cluster.disconnect()
     if outcome.stopped is not None:
         raise UserError(
             f"{outcome.stopped}; the checkpoint of step {outcome.step} is kept in {uri}: "

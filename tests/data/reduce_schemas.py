@@ -21,7 +21,11 @@ Schema = dict[str, Any]
 KUBERNETES = "1.34"
 """A version that every provider offers."""
 
-KINDS = ("Secret", "PersistentVolumeClaim", "Service", "Deployment", "ServiceAccount", "Namespace")
+GROUPS = {"Deployment": "apps", "NetworkPolicy": "networking"}
+KINDS = (
+    *("Secret", "PersistentVolumeClaim", "Service", "Deployment", "ServiceAccount", "Namespace"),
+    "NetworkPolicy",
+)
 
 
 def ec2() -> Schema:
@@ -128,9 +132,8 @@ def kubernetes() -> Schema:
             definitions[short] = reduce(document[name])
         return {"$ref": f"#/$defs/{short}"}
 
-    groups = {"Deployment": "apps"}
     for kind in KINDS:
-        define(f"io.k8s.api.{groups.get(kind, 'core')}.v1.{kind}")
+        define(f"io.k8s.api.{GROUPS.get(kind, 'core')}.v1.{kind}")
     define("io.k8s.api.core.v1.PodTemplateSpec")
     return {"$comment": f"Kubernetes {folder.name}", "$defs": definitions}
 

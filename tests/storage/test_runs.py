@@ -40,6 +40,36 @@ def test_a_run_in_a_bucket_over_a_bad_line_is_the_run_on_a_disk(
         assert "already complete: s3://bucket/run" in err
 
 
+def test_a_store_that_goes_for_good_is_one_line(tmp_path, monkeypatch):
+    """It is asked for half a minute, once: nobody who cleans up waits as long again."""
+    with s3.server() as port:
+        s3.client(port).create_bucket(Bucket="gone")
+        s3.use(monkeypatch, port)
+        run = Folder("s3://gone/run")
+        process = start(config("s3://gone/run"), tmp_path, *LOCAL, STAND_IN_SECONDS="0.2")
+        wait_for(lambda: len(run.names("images")) >= 4, process, pause=0.1)
+    _, err = finish(process, status=2)
+    *others, last = err.splitlines()
+    assert last.startswith("error: the storage does not answer: s3://gone/run")
+    assert not [line for line in others if not line.startswith(("generate", "embed"))]
+
+
+def test_a_disk_that_becomes_read_only_is_one_line(small_disk, tmp_path):
+    run = small_disk / "run"
+    subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
+    process = start(config(run), tmp_path, *LOCAL, STAND_IN_SECONDS="0.2")
+    wait_for(lambda: any((run / "images").glob("*.parquet")), process)
+    remount = ["mount", "-o", "remount,ro", str(small_disk)]
+    while subprocess.run(remount, capture_output=True, check=False).returncode:
+        assert process.poll() is None, process.stderr.read()  # busy: it writes just now
+    _, err = finish(process, status=2)
+    *others, last = err.splitlines()
+    assert last.startswith("error: ")
+    assert "Read-only file system" in last
+    assert str(run) in last
+    assert not [line for line in others if not line.startswith(("generate", "embed"))]
+
+
 def test_a_full_disk_stops_the_run_which_goes_on_when_there_is_room(
     undisturbed_stand_in, small_disk, tmp_path
 ):
