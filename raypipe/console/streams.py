@@ -31,7 +31,7 @@ PLAIN = {
 REFUSED = frozenset({errno.EPIPE, errno.EIO})
 """What a pipe without a reader and a terminal that is gone answer. A full disk loses results."""
 
-ERRORS = "raypipe.plain"
+ERRORS = "raypipe-plain"
 """Name of the error handler that does so."""
 
 
@@ -62,7 +62,7 @@ def _mended(stream: Any, own: IO[str] | None, unread: frozenset[int] | None) -> 
 
 
 class _Raw(io.FileIO):
-    """Bytes that are dropped from the first error on; an error that tells of lost words is raised."""
+    """Bytes that are dropped from the first error on, which is raised where it matters."""
 
     def __init__(self, fd: int, unread: frozenset[int] | None):
         super().__init__(fd, "wb", closefd=False)

@@ -42,13 +42,13 @@ REFUSALS = {
 """What stores answer to mistakes that the user must fix, with the reason to show."""
 
 SILENT = ("curlCode: 6,", "curlCode: 7,", "curlCode: 28,", "Connection refused")
-"""Marks of a store that was not reached, whatever was tried: no name, nobody there, no answer."""
+"""Marks of a store that no try has reached."""
 
 SILENT_S = 60.0
-"""How long a store that was not reached is not tried again: whoever cleans up would wait anew."""
+"""How long it is not asked again: whoever cleans up would wait anew."""
 
 _silent: dict[str, float] = {}
-"""When a store that was not reached may be asked again, by its endpoint and bucket."""
+"""When it may be asked again, by its endpoint and bucket."""
 
 
 class Folder:
@@ -259,16 +259,17 @@ def read_text(uri: str, what: str) -> str:
 @contextlib.contextmanager
 def storage_errors(uri: str) -> Iterator[None]:
     """Turn storage errors that the user must fix into UserError; leave other errors."""
-    store = f"{exclusive.endpoint_of_s3()} {'/'.join(uri.split('/')[:3])}" if "://" in uri else None
-    if time.monotonic() < _silent.get(store or "", 0.0):
-        raise UserError(_no_answer(uri))
+    store = f"{exclusive.endpoint_of_s3()} {'/'.join(uri.split('/')[:3])}" if "://" in uri else ""
+    no_answer = f"the storage does not answer: {uri}: the same command goes on when it does"
+    if time.monotonic() < _silent.get(store, 0.0):
+        raise UserError(no_answer)
     try:
         yield
     except OSError as error:
         reason = _reason(str(error))
-        if store is not None and any(mark in str(error) for mark in SILENT):
+        if store and any(mark in str(error) for mark in SILENT):
             _silent[store] = time.monotonic() + SILENT_S
-            raise UserError(_no_answer(uri)) from None
+            raise UserError(no_answer) from None
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise UserError(
                 f"the disk of {uri} is full: free some space, and the same command goes on"
@@ -276,10 +277,6 @@ def storage_errors(uri: str) -> Iterator[None]:
         if reason is not None:
             raise UserError(f"{reason}: {uri}") from None
         raise
-
-
-def _no_answer(uri: str) -> str:
-    return f"the storage does not answer: {uri}: the same command goes on when it does"
 
 
 def _reason(text: str) -> str | None:

@@ -101,9 +101,9 @@ def test_the_command_and_the_script_are_one(name):
     (script,) = (ROOT / "jobs").glob(f"{name}.py")
     lines = [line for line in script.read_text().splitlines() if line]
     assert lines == [
-        f"from raypipe.jobs.{name} import JOB",
+        "from raypipe.__main__ import job",
         'if __name__ == "__main__":',
-        "    JOB.main()",
+        f'    job("{name}")',
     ]
 
 

@@ -6,7 +6,10 @@ import psutil
 import pytest
 import yaml
 
+from raypipe.storage.files import Folder
+from raypipe.training import state
 from tests.console.test_leave import assert_left, start, there, wait
+from tests.support import ROOT
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -47,6 +50,32 @@ def test_a_signal_ends_the_job_and_its_ray(tmp_path, number, when):
         assert any("agent" in line for line in words)
     process.send_signal(number)
     assert_left(process, number)
+    assert [child for child in children if alive(child)] == []
+
+
+TRAINING = """
+import sys
+from raypipe.config.sections import Actors
+from raypipe.console import leave
+from raypipe.engine.session import Session
+from raypipe.training.run import run_training
+from tests.support.train_toy import SlowToy, plan
+
+actors = Actors(min=1, max=1, cpus_per_actor=0.5)
+leave.run(
+    lambda: run_training(
+        SlowToy, plan(steps=5000), actors, sys.argv[1], best="accuracy", session=Session()
+    )
+)
+"""
+
+
+def test_ctrl_c_ends_a_training_that_ray_train_would_end_in_its_own_way(tmp_path):
+    process = start("-c", TRAINING, tmp_path / "run", PYTHONPATH=str(ROOT))
+    wait(process, lambda _: len(state.steps(Folder(str(tmp_path / "run")))) >= 1)
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGINT)
+    assert_left(process, signal.SIGINT)
     assert [child for child in children if alive(child)] == []
 
 
