@@ -43,12 +43,10 @@ REFUSALS = {
 
 SILENT = ("curlCode: 6,", "curlCode: 7,", "curlCode: 28,", "Connection refused")
 """Marks of a store that no try has reached."""
-
 SILENT_S = 60.0
 """How long it is not asked again: whoever cleans up would wait anew."""
 
-_silent: dict[str, float] = {}
-"""When it may be asked again, by its endpoint and bucket."""
+_silent: dict[str, float] = {}  # when it may be asked again, by its endpoint and bucket
 
 
 class Folder:
