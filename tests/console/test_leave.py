@@ -289,3 +289,35 @@ def test_a_place_that_ray_cannot_write_gets_one_line(config, variables, told):
     assert err.count("\n") == 1
     assert err.startswith("error: ")
     assert told in err
+
+
+@pytest.mark.slow
+def test_a_home_that_cannot_be_written_stops_no_run(config):
+    tree = yaml.safe_load(config.read_text()) | {"prompts": ["a red ball"], "seeds": 2}
+    config.write_text(yaml.safe_dump(tree))
+    homeless = {"HOME": "/dev/null", "XDG_CACHE_HOME": "/dev/null/cache"}
+    process = start("jobs/consistency.py", config, "--local", "sampler.steps=1", **homeless)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert "Traceback" not in err
+    assert out.splitlines()[-1] == tree["output"]
+
+
+def test_a_cache_that_cannot_be_written_gets_one_line():
+    """And what is not the machine's refusal has its traceback."""
+    code = """
+import pathlib
+from raypipe.console import leave
+leave.run(lambda: pathlib.Path("/dev/null/cache").mkdir())
+"""
+    process = start("-c", code)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert err == (
+        "error: the machine refuses: /dev/null/cache: Not a directory; the same command goes on "
+        "when that is mended\n"
+    )
+    process = start("-c", code.replace('"/dev/null/cache"', '"/nowhere/cache"'))
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "FileNotFoundError" in err  # ours to mend, so with its traceback
