@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from tests.support import ROOT
+from tests.support.jobs import wait_for
 
 ENDS = {signal.SIGINT: (130, "interrupted"), signal.SIGTERM: (143, "terminated")}
 
@@ -41,11 +42,7 @@ def start(*command: str | Path, **environment: str) -> subprocess.Popen:
 
 def wait(process: subprocess.Popen, moment: Callable[[subprocess.Popen], bool]) -> None:
     """Wait for a moment of a process that runs."""
-    deadline = time.monotonic() + 120
-    while not moment(process):
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline, "the moment has not come"
-        time.sleep(0.005)
+    wait_for(lambda: moment(process), process, seconds=120, pause=0.005)
 
 
 def assert_left(process: subprocess.Popen, number: int) -> None:
