@@ -72,7 +72,7 @@ def run(command: Callable[[], None]) -> None:
         with way_out():
             command()
     except KeyboardInterrupt:  # in the middle of another way out
-        sys.exit(_last_words(signal.SIGINT))
+        sys.exit(_last_words(_state.number or signal.SIGINT))
     finally:
         _state.ending = True
         if _state.number is not None:
