@@ -9,6 +9,9 @@ from pathlib import Path
 
 PROC = Path("/proc")
 
+KILL_S = 2.0
+"""How long the kernel may take to clear away a process that was killed."""
+
 
 def children(parent: int) -> set[int]:
     """Processes that a process has started, and that it is still the parent of."""
@@ -27,15 +30,22 @@ def descendants(roots: Iterable[int]) -> set[int]:
 
 
 def end(pids: Iterable[int], patience_s: float) -> None:
-    """Wait for processes to end by themselves; kill what is left then."""
-    deadline = time.monotonic() + patience_s
-    left = set(pids)
-    while left and time.monotonic() < deadline:
-        left &= _parents().keys()
-        time.sleep(0.02)
+    """Wait for processes to end by themselves; kill what is left then, and see it gone."""
+    left = _left(set(pids), patience_s)
     for pid in left:
         with contextlib.suppress(OSError):
             os.kill(pid, signal.SIGKILL)
+    _left(left, KILL_S)
+
+
+def _left(pids: set[int], seconds: float) -> set[int]:
+    """Those that still run, after so many seconds at most."""
+    deadline = time.monotonic() + seconds
+    while pids := pids & _parents().keys():
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.02)
+    return pids
 
 
 def _parents() -> dict[int, int]:

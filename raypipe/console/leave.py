@@ -13,8 +13,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
@@ -52,6 +52,8 @@ class _State:
 
     number: int | None = None
     """The first signal that came."""
+    doomed: set[int] = field(default_factory=set)
+    """Processes to end besides those below this one: their parents may be gone already."""
     ending: bool = False
     """Whether the command has ended, and Python cleans up."""
     wake: int = -1
@@ -76,7 +78,12 @@ def run(command: Callable[[], None]) -> None:
     finally:
         _state.ending = True
         if _state.number is not None:
-            end(descendants([os.getpid()]) - {os.getpid()}, CHILDREN_S)
+            _end_children(CHILDREN_S)
+
+
+def doom(pids: Iterable[int]) -> None:
+    """Have these processes ended with this one, if it is a command that a signal ends."""
+    _state.doomed.update(pids)
 
 
 def listen() -> None:
@@ -179,8 +186,13 @@ def _leave_now() -> None:
     if _told.acquire(blocking=False):
         with contextlib.suppress(OSError):
             os.write(_state.terminal, f"{_line(number)}\n".encode())
-    end(descendants([os.getpid()]) - {os.getpid()}, 0)
+    _end_children(0)
     os._exit(128 + number)
+
+
+def _end_children(patience_s: float) -> None:
+    me = os.getpid()
+    end((descendants([me]) | _state.doomed) - {me}, patience_s)
 
 
 def _last_words(number: int) -> int:

@@ -85,6 +85,7 @@ def disconnect() -> None:
     import ray
 
     ours = descendants(children(os.getpid()) - _others)
+    leave.doom(ours)
     try:
         ray.shutdown()
     finally:
