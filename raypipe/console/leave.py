@@ -82,8 +82,8 @@ def run(command: Callable[[], None]) -> None:
 
 
 def doom(pids: Iterable[int]) -> None:
-    """Have these processes ended with this one, if it is a command that a signal ends."""
-    _state.doomed.update(pids)
+    """Have these processes, and no others any more, ended with a command that a signal ends."""
+    _state.doomed = set(pids)
 
 
 def listen() -> None:

@@ -90,6 +90,7 @@ def disconnect() -> None:
         ray.shutdown()
     finally:
         end(ours, LINGER_S)
+        leave.doom(())
 
 
 def check_pools(chains: list[Chain], capacity: list[dict[str, float]], is_limit: bool) -> list[str]:
