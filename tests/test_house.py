@@ -29,7 +29,6 @@ WITHOUT_STUDY = {"train_miniature"}
 
 LARGEST, SMALLEST = 300, 30
 SIZES = {
-    "console/__init__.py": "every floor may import it, so it stands alone",
     "core/ranking_loss.py": "a formula with its derivation",
     "engine/log.py": "workers log through it, with Ray or without",
     "engine/session.py": "job.py takes it without loading the rest of the engine",
