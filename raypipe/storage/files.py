@@ -18,7 +18,7 @@ import pyarrow.fs as pafs
 from raypipe.errors import UserError
 from raypipe.storage import exclusive, local
 
-S3_ATTEMPTS = 7
+S3_ATTEMPTS = 5
 """Tries of one request, with growing pauses between them."""
 
 EMPTY_ANSWERS = 3
@@ -299,7 +299,7 @@ def _open_s3(uri: str) -> tuple[pafs.FileSystem, str]:
 
 @lru_cache(maxsize=16)
 def _s3(bucket: str, endpoint: str | None) -> pafs.S3FileSystem:
-    """A client that rides out broken connections and busy servers for about half a minute."""
+    """A client that rides out broken connections and busy servers for 7 to 15 seconds."""
     region = None
     if not endpoint:
         with contextlib.suppress(OSError):  # no such bucket or no network: first use reports it

@@ -41,7 +41,7 @@ def test_a_run_in_a_bucket_over_a_bad_line_is_the_run_on_a_disk(
 
 
 def test_a_store_that_goes_for_good_is_one_line(tmp_path, monkeypatch):
-    """It is asked for half a minute, once: nobody who cleans up waits as long again."""
+    """It is asked for some seconds, once: nobody who cleans up waits as long again."""
     with s3.server() as port:
         s3.client(port).create_bucket(Bucket="gone")
         s3.use(monkeypatch, port)
