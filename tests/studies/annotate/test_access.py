@@ -125,8 +125,9 @@ def test_only_own_pages_may_post(serving, study):
     async def go():
         async with Annotator(serving, "anna", study) as person:
             await person.join()
-            for headers, status in [(h, 403) for h in bad] + [(h, 303) for h in good]:
-                form = {"name": "anna", "consent": "yes"}
+            tries = [(headers, 403) for headers in bad] + [(headers, 303) for headers in good]
+            for number, (headers, status) in enumerate(tries):
+                form = {"name": f"anna-{number}", "consent": "yes"}
                 for path in ("/join", "/leave"):
                     async with person.session.post(
                         path, data=form, headers=headers, allow_redirects=False
