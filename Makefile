@@ -6,6 +6,7 @@ PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 UPSTREAM := .venv-imagereward
 AUDIT := .venv-audit
+LOWEST := .venv-lowest
 
 # One thread a process (threads that outnumber cores slow torch tenfold), and a malloc that keeps
 # its memory. All three, or none: with either of the first two alone glibc stops raising the third,
@@ -15,7 +16,7 @@ export MALLOC_TRIM_THRESHOLD_ ?= 4294967296
 export MALLOC_TOP_PAD_ ?= 268435456
 export MALLOC_MMAP_THRESHOLD_ ?= 4294967296
 
-.PHONY: demo faces ablation test test-long check bench calibrate chaos house clean install format env-imagereward audit
+.PHONY: demo faces ablation test test-long test-lowest check bench calibrate chaos house clean install format env-imagereward audit
 
 demo: $(INSTALLED)
 	$(PY) jobs/consistency.py configs/consistency/miniature.yaml
@@ -45,6 +46,21 @@ test: $(INSTALLED)
 # The long forms of what `make test` shows in short.
 test-long: $(INSTALLED)
 	$(PY) -m pytest -m long
+
+# The lower bounds of pyproject.toml: what reads others' files and loads models, with the lowest
+# versions that they allow. Several gigabytes, most of them torch.
+test-lowest: $(LOWEST)/.installed
+	$(LOWEST)/bin/python -m pytest -m "not long" tests/hostile/test_files.py tests/hostile/test_uris.py \
+		tests/core tests/config tests/inputs tests/weights tests/storage/test_files.py \
+		tests/models/diffusion/test_other_pipelines.py tests/models/diffusion/test_text.py \
+		tests/models/lora/test_place.py tests/models/test_encoder.py tests/jobs/test_older_run.py
+
+$(LOWEST)/.installed: pyproject.toml
+	test -x $(LOWEST)/bin/python || $(PYTHON) -m venv $(LOWEST)
+	command -v uv > /dev/null || $(LOWEST)/bin/python -m pip install --quiet uv
+	PATH="$$PATH:$(CURDIR)/$(LOWEST)/bin" uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct -r pyproject.toml --extra hub --extra faces
+	PATH="$$PATH:$(CURDIR)/$(LOWEST)/bin" uv pip install --quiet --python $(LOWEST)/bin/python pytest pytest-timeout hypothesis psutil
+	touch $@
 
 check: $(INSTALLED)
 	$(VENV)/bin/ruff check .
@@ -113,4 +129,4 @@ $(AUDIT)/.installed: cluster/audit.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(UPSTREAM) $(AUDIT) build runs .pytest_cache .mypy_cache .ruff_cache *.egg-info
+	rm -rf $(VENV) $(UPSTREAM) $(AUDIT) $(LOWEST) build runs .pytest_cache .mypy_cache .ruff_cache *.egg-info

@@ -10,9 +10,9 @@ from tests.support import ROOT
 HEAVY = {"ray", "diffusers", "transformers", "open_clip", "timm", "peft"}
 CORE = [path.stem for path in (ROOT / "raypipe" / "core").glob("[!_]*.py")]
 WITHOUT_TORCH = [
-    "agreement", "batches", "bootstrap", "changes", "clusters", "consistency",
-    "estimates", "face_pairs", "frechet", "ids", "masks", "near_duplicates", "paired", "pairs",
-    "power", "ranking", "regions", "split_half", "statistics", "study_size",
+    "address", "agreement", "batches", "bootstrap", "changes", "clusters", "consistency",
+    "estimates", "face_pairs", "frechet", "ids", "limits", "masks", "near_duplicates", "paired",
+    "pairs", "pictures", "power", "ranking", "regions", "split_half", "statistics", "study_size",
 ]  # fmt: skip
 
 

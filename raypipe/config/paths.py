@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, ValidationInfo
 
+from raypipe.core.address import check_address
 from raypipe.errors import UserError
 
 PACKAGE = Path(__file__).parents[1]
@@ -81,9 +82,13 @@ def base_of(config: Path) -> Path:
 
 
 def _place(value: Any, info: ValidationInfo) -> Any:
-    """The path as this process understands it; URIs and absolute paths stay what they are."""
+    """The path as this process understands it; URIs and absolute paths stay what they are.
+
+    ValueError for a URI that is not taken, or a path with control characters.
+    """
     if not isinstance(value, str) or not value or info.context is None:
         return value
+    check_address(value)
     if "://" in value or value.startswith(("/", "~")) or isinstance(value, Typed):
         return value
     return str(info.context["base"] / value)

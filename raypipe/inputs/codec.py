@@ -1,7 +1,6 @@
 """Opens photos of every kind as they come: upright, in RGB, eight bits."""
 
 import io
-import struct
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,21 +8,7 @@ from PIL import Image, ImageOps
 
 from raypipe.config.sections import Storage
 from raypipe.core.masks import is_blank
-
-FORMATS = ("PNG", "JPEG", "WEBP")
-"""What is opened: Pillow's other decoders go as far as starting programs."""
-
-DAMAGED = (
-    OSError,
-    ValueError,
-    SyntaxError,
-    IndexError,
-    TypeError,
-    EOFError,
-    struct.error,
-    Image.DecompressionBombError,
-)
-"""What Pillow raises for bytes that are no whole picture."""
+from raypipe.core.pictures import DAMAGED, PictureError, open_picture
 
 TRANSPARENT = ("RGBA", "LA", "PA", "RGBa", "La")
 """Pillow's modes with an alpha channel."""
@@ -36,7 +21,7 @@ class Photo:
     pixels_HWC: np.ndarray | None
     """uint8, RGB, upright."""
     reason: str | None
-    """`missing` or `unreadable`; None for a photo that opened."""
+    """`missing`, `unreadable` or `too large`; None for a photo that opened."""
 
 
 def open_photo(data: bytes | None) -> Photo:
@@ -49,10 +34,12 @@ def open_photo(data: bytes | None) -> Photo:
     if data is None:
         return Photo(None, "missing")
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            image.load()
-            return Photo(np.array(_rgb(ImageOps.exif_transpose(image))), None)
-    except DAMAGED:
+        image = open_picture(data)
+    except PictureError as error:
+        return Photo(None, error.reason)
+    try:
+        return Photo(np.array(_rgb(ImageOps.exif_transpose(image))), None)
+    except DAMAGED:  # its EXIF data, which is read only now
         return Photo(None, "unreadable")
 
 
@@ -106,13 +93,12 @@ def inspect(data: bytes | None) -> Encoded:
         return Encoded(None, None, None, "missing")
     try:
         image = decode(data)
-    except DAMAGED:
-        return Encoded(None, None, None, "unreadable")
+    except PictureError as error:
+        return Encoded(None, None, None, error.reason)
     reason = "blank" if is_blank(np.asarray(image)) else None
     return Encoded(None if reason else data, image.width, image.height, reason)
 
 
 def decode(data: bytes) -> Image.Image:
-    """Bytes to an RGB picture."""
-    image = Image.open(io.BytesIO(data), formats=FORMATS)
-    return image.convert("RGB")
+    """Bytes to an RGB picture. PictureError, a ValueError, for what is no whole picture."""
+    return open_picture(data).convert("RGB")

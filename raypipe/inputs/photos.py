@@ -3,23 +3,22 @@
 What is listed is what a face_pairs run consists of: the photos themselves are opened by workers.
 """
 
-import json
-import threading
-from collections.abc import Iterator
-from functools import lru_cache, partial
-from itertools import count, groupby
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.dataset as pads
-import pyarrow.parquet as pq
 
 from raypipe.config.inputs import Photos
+from raypipe.core.limits import TEXT, parse_json
 from raypipe.errors import UserError
-from raypipe.inputs import pictures as existing
-from raypipe.inputs.pictures import SUFFIXES, dataset_bytes, open_dataset, read_file
+from raypipe.inputs.datasets import DatasetPictures, check_paths, open_dataset
+from raypipe.inputs.parquet import ParquetPictures, list_rows
+from raypipe.inputs.parquet import open_dataset as open_parquet
+from raypipe.inputs.pictures import SUFFIXES, check_file, read_file
+from raypipe.inputs.rows import lines_of
 from raypipe.inputs.shards import list_shard, read_from_shard
 from raypipe.storage import schema
 from raypipe.storage.directory import batch_numbers
@@ -56,6 +55,12 @@ def list_photos(photos: Photos, batch_size: int) -> pa.Table:
     if not found:
         raise UserError(f"no photos found: {where}")
     captions = [caption or photos.default_caption for _, caption in found]
+    for source, caption in found:
+        if len(caption or "") > TEXT:
+            raise UserError(
+                f"a caption must have at most {TEXT:,} characters, got {len(caption or ''):,}: "
+                f"{source}"
+            )
     if not any(captions):
         raise UserError(
             f"none of the {len(found):,} photos has a caption (photos.captions = "
@@ -68,7 +73,11 @@ def list_photos(photos: Photos, batch_size: int) -> pa.Table:
 
 
 def _folder(root: str, names: tuple[str, ...]) -> Iterator[Listed]:
-    files = {below: uri for below, uri, _ in walk(root, "photo folder")}
+    files = {}
+    for below, uri, size in walk(root, "photo folder"):
+        if below.lower().endswith(SUFFIXES):
+            check_file(uri, size)
+        files[below] = uri
     captions: dict[str, str | None] = {}
     for name, uri in files.items():
         if name.rpartition("/")[2] == METADATA:
@@ -85,11 +94,9 @@ def _folder(root: str, names: tuple[str, ...]) -> Iterator[Listed]:
 def _metadata(uri: str, folder: str, names: tuple[str, ...]) -> dict[str, str | None]:
     """Captions of a metadata.jsonl, by the photo's path below the root."""
     found = {}
-    for number, line in enumerate(read_text(uri, METADATA).split("\n"), 1):
-        if not line.strip():
-            continue
+    for number, line in lines_of(read_text(uri, METADATA), uri, METADATA):
         try:
-            row = json.loads(line)
+            row = parse_json(line)
             file = row["file_name"]
         except (ValueError, KeyError, TypeError):
             raise UserError(
@@ -101,12 +108,7 @@ def _metadata(uri: str, folder: str, names: tuple[str, ...]) -> dict[str, str | 
 
 def _parquet(photos: Photos) -> Iterator[Listed]:
     uri = str(photos.parquet)
-    filesystem, path = open_uri(uri)
-    try:
-        with storage_errors(uri):
-            dataset = pads.dataset(path, filesystem=filesystem, format="parquet")
-    except (OSError, ValueError) as error:
-        raise UserError(f"Parquet photos cannot be read: {uri}: {error}") from None
+    dataset = open_parquet(uri, "Parquet photos", photos.captions)
     if photos.image not in dataset.schema.names:
         raise UserError(f"{uri} has no column {photos.image}; it has {dataset.schema.names}")
     kind = dataset.schema.field(photos.image).type
@@ -115,12 +117,8 @@ def _parquet(photos: Photos) -> Iterator[Listed]:
     if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
         raise UserError(f"Parquet photos must be encoded bytes, got {kind}: {uri}")
     columns = [name for name in photos.captions if name in dataset.schema.names]
-    for fragment in dataset.get_fragments():
-        numbers = count()
-        for batch in fragment.to_batches(columns=columns):
-            rows = batch.to_pylist() if columns else [{}] * len(batch)
-            for row in rows:
-                yield f"{fragment.path}#{next(numbers)}", caption_of(row, photos.captions)
+    for source, row in list_rows(dataset, columns, "Parquet photos", uri):
+        yield source, caption_of(row, photos.captions)
 
 
 def _huggingface(photos: Photos) -> Iterator[Listed]:
@@ -128,6 +126,7 @@ def _huggingface(photos: Photos) -> Iterator[Listed]:
     dataset = open_dataset(name, photos.revision, photos.split, photos.image)
     if photos.image not in dataset.column_names:
         raise UserError(f"{name} has no column {photos.image}; it has {dataset.column_names}")
+    check_paths(dataset, photos.image, name)
     columns = [column for column in photos.captions if column in dataset.column_names]
     if not columns:
         return (yield from ((str(number), None) for number in range(len(dataset))))
@@ -164,62 +163,18 @@ class PhotoReader:
     """Encoded photos by their sources; None for one that is no longer there."""
 
     def __init__(self, photos: Photos):
-        self._photos = photos
-        self._lock = threading.Lock()
-        self._dataset = None
-        self._group = lru_cache(1)(self._read_group)
+        self._read: Callable[[Sequence[str]], list[bytes | None]]
+        if photos.parquet is not None:
+            self._read = ParquetPictures(photos.parquet, photos.image)
+        elif photos.huggingface is not None:
+            self._read = DatasetPictures(
+                photos.huggingface, photos.revision, photos.split, photos.image
+            )
+        else:
+            read = read_file if photos.folder is not None else read_from_shard
+            one = partial(read, root=absolute(photos.folder or str(photos.shards)))
+            self._read = lambda sources: [data for _, data in read_ahead(sources, one)]
 
     def __call__(self, sources: list[str]) -> list[bytes | None]:
         """The bytes of each, in order."""
-        if self._photos.parquet is not None:
-            return self._rows_of_parquet(sources)
-        if self._photos.huggingface is not None:
-            return self._rows_of_dataset(sources)
-        read = read_file if self._photos.folder is not None else read_from_shard
-        return [data for _, data in read_ahead(sources, read)]
-
-    def _rows_of_parquet(self, sources: list[str]) -> list[bytes | None]:
-        """Pictures at `file#row`: batches are neighbours, so a row group is read for several."""
-        found: list[bytes | None] = []
-        for path, some in groupby(sources, key=lambda source: source.rpartition("#")[0]):
-            rows = [int(source.rpartition("#")[2]) for source in some]
-            found += self._rows_of_file(path, rows)
-        return found
-
-    def _rows_of_file(self, path: str, rows: list[int]) -> list[bytes | None]:
-        filesystem, _ = open_uri(str(self._photos.parquet))
-        try:
-            metadata = pq.read_metadata(path, filesystem=filesystem)
-        except FileNotFoundError:
-            return [None] * len(rows)
-        sizes = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
-        ends = np.cumsum(sizes)
-        found: list[bytes | None] = []
-        for row in rows:
-            group = int(np.searchsorted(ends, row, side="right"))
-            if group == len(sizes):
-                found.append(None)
-                continue
-            with self._lock:
-                pictures = self._group(path, group)
-            found.append(_bytes(pictures[row - int(ends[group]) + sizes[group]].as_py()))
-        return found
-
-    def _read_group(self, path: str, group: int):
-        filesystem, _ = open_uri(str(self._photos.parquet))
-        file = pq.ParquetFile(path, filesystem=filesystem)
-        return file.read_row_group(group, columns=[self._photos.image])[self._photos.image]
-
-    def _rows_of_dataset(self, sources: list[str]) -> list[bytes | None]:
-        photos = self._photos
-        with self._lock:
-            if self._dataset is None:
-                self._dataset = existing.open_dataset(
-                    str(photos.huggingface), photos.revision, photos.split, photos.image
-                )
-            return [dataset_bytes(self._dataset[int(row)][photos.image]) for row in sources]
-
-
-def _bytes(value: bytes | dict | None) -> bytes | None:
-    """A picture of a Parquet column, which may hold it in a struct."""
-    return value.get("bytes") if isinstance(value, dict) else value
+        return self._read(sources)

@@ -2,16 +2,21 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.dataset as pads
 
 from raypipe.config.inputs import Images
+from raypipe.core.address import check_address, is_below
+from raypipe.core.limits import PICTURE
 from raypipe.errors import UserError
-from raypipe.storage.files import open_uri, read_ahead, read_whole, walk
+from raypipe.inputs.datasets import DatasetPictures, check_paths, open_dataset
+from raypipe.inputs.parquet import ParquetPictures, list_rows
+from raypipe.inputs.parquet import open_dataset as open_parquet
+from raypipe.storage.files import absolute, open_uri, read_ahead, read_whole, walk
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
@@ -103,6 +108,7 @@ def _folder(root: str) -> Iterator[Picture]:
     for below, source, size in walk(root, "image folder"):
         if not below.lower().endswith(SUFFIXES):
             continue
+        check_file(source, size)
         parts = below.split("/")
         stem = parts[-1].rpartition(".")[0]
         if len(parts) != 3 or not (stem.isascii() and stem.isdecimal()):
@@ -111,11 +117,7 @@ def _folder(root: str) -> Iterator[Picture]:
 
 
 def _parquet(uri: str) -> Iterator[Picture]:
-    filesystem, path = open_uri(uri)
-    try:
-        dataset = pads.dataset(path, filesystem=filesystem, format="parquet")
-    except (OSError, ValueError) as error:
-        raise UserError(f"Parquet images cannot be read: {uri}: {error}") from None
+    dataset = open_parquet(uri, "Parquet images", ("model", "prompt", IMAGE_ID))
     needed = ["model", "prompt", "seed", "image"]
     absent = [name for name in needed if name not in dataset.schema.names]
     if absent:
@@ -124,12 +126,8 @@ def _parquet(uri: str) -> Iterator[Picture]:
     if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
         raise UserError(f"Parquet images must be encoded bytes, got {kind}: {uri}")
     columns = [*needed[:3], *(name for name in (IMAGE_ID,) if name in dataset.schema.names)]
-    for fragment in dataset.get_fragments():
-        row = 0
-        for batch in fragment.to_batches(columns=columns):
-            for record in batch.to_pylist():
-                yield _picture(record, f"{fragment.path}#{row}")
-                row += 1
+    for source, record in list_rows(dataset, columns, "Parquet images", uri):
+        yield _picture(record, source)
 
 
 def _huggingface(images: Images) -> Iterator[Picture]:
@@ -139,6 +137,7 @@ def _huggingface(images: Images) -> Iterator[Picture]:
         raise UserError(
             f"{images.huggingface} has no columns {absent}; it has {dataset.column_names}"
         )
+    check_paths(dataset, "image", str(images.huggingface))
     known = [n for n in ("model", "prompt", "seed", IMAGE_ID) if n in dataset.column_names]
     for row, record in enumerate(dataset.select_columns(known)):
         yield _picture(record, str(row))
@@ -156,23 +155,6 @@ def _picture(record: dict[str, Any], source: str) -> Picture:
     return Picture(model, prompt, seed, source, 0, None if image_id is None else str(image_id))
 
 
-def open_dataset(identifier: str, revision: str | None, split: str, image: str = "image"):
-    """A Hugging Face data set with the images of one column left encoded."""
-    try:
-        import datasets
-    except ImportError:
-        raise UserError(
-            "a Hugging Face data set needs the datasets package: pip install datasets"
-        ) from None
-    try:
-        dataset = datasets.load_dataset(identifier, revision=revision, split=split)
-    except (OSError, ValueError) as error:
-        raise UserError(f"data set cannot be read: {identifier}: {error}") from None
-    if image in dataset.column_names:
-        dataset = dataset.cast_column(image, datasets.Image(decode=False))
-    return dataset
-
-
 def seeds_by_model(pictures: list[Picture]) -> dict[str, set[int]]:
     """The seeds of each model's pictures."""
     seeds: dict[str, set[int]] = defaultdict(set)
@@ -181,53 +163,44 @@ def seeds_by_model(pictures: list[Picture]) -> dict[str, set[int]]:
     return dict(seeds)
 
 
-def read_file(source: str) -> bytes | None:
-    """A file's content; None where there is none, or where the source is empty."""
+def check_file(source: str, size: int) -> None:
+    """UserError for a listed picture that cannot be opened: by its name, or its size in bytes."""
+    try:
+        check_address(source)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    if size > PICTURE:
+        raise UserError(f"a picture must have at most {PICTURE:,} bytes, got {size:,}: {source}")
+
+
+def read_file(source: str, root: str) -> bytes | None:
+    """The content of a file below a folder; None where there is none, or the source is empty."""
     if not source:
         return None
+    if not is_below(absolute(source), root):
+        raise UserError(f"the source of a picture must be below {root}, got {source}")
     filesystem, path = open_uri(source)
     try:
-        return read_whole(filesystem, path)
+        return read_whole(filesystem, path, PICTURE)
     except FileNotFoundError:
         return None
-
-
-def dataset_bytes(image: dict | None) -> bytes | None:
-    """An encoded picture as data sets hold it: its bytes, or where they are."""
-    if image is None:
-        return None
-    return image["bytes"] if image["bytes"] is not None else read_file(image["path"] or "")
 
 
 class PictureReader:
     """Encoded pictures by their sources; None for one that is not there."""
 
     def __init__(self, images: Images):
-        self._images = images
-        self._dataset = None
+        self._read: Callable[[Sequence[str]], list[bytes | None]]
+        if images.folder is not None:
+            root = absolute(images.folder)
+            self._read = lambda sources: [
+                data for _, data in read_ahead(sources, partial(read_file, root=root))
+            ]
+        elif images.parquet is not None:
+            self._read = ParquetPictures(images.parquet, "image")
+        else:
+            self._read = DatasetPictures(str(images.huggingface), images.revision, images.split)
 
     def __call__(self, sources: Sequence[str]) -> list[bytes | None]:
         """The bytes of each, in order."""
-        if self._images.folder is not None:
-            return [data for _, data in read_ahead(sources, read_file)]
-        if self._images.parquet is not None:
-            return self._rows_of_parquet(self._images.parquet, sources)
-        if self._dataset is None:
-            images = self._images
-            self._dataset = open_dataset(str(images.huggingface), images.revision, images.split)
-        rows = [self._dataset[int(s)]["image"] if s else None for s in sources]
-        return [dataset_bytes(row) for row in rows]
-
-    def _rows_of_parquet(self, uri: str, sources: Sequence[str]) -> list[bytes | None]:
-        """Pictures at `file#row`; each file's column is read once for all of them."""
-        filesystem, _ = open_uri(uri)
-        wanted: dict[str, list[int]] = {}
-        for source in filter(None, sources):
-            path, _, row = source.rpartition("#")
-            wanted.setdefault(path, []).append(int(row))
-        found: dict[str, bytes | None] = {}
-        for path, rows in wanted.items():
-            dataset = pads.dataset(path, filesystem=filesystem, format="parquet")
-            images = dataset.take(rows, columns=["image"])["image"].to_pylist()
-            found |= {f"{path}#{row}": image for row, image in zip(rows, images, strict=True)}
-        return [found.get(source) for source in sources]
+        return self._read(sources)

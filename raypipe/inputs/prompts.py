@@ -1,10 +1,15 @@
 """Prompt lists and seeds, read and checked on the driver."""
 
+import re
 from collections import Counter
 
+from raypipe.core.limits import TEXT
 from raypipe.errors import UserError
 from raypipe.inputs.rows import rows_of
 from raypipe.storage.files import read_text
+
+CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+"""What no keyboard types: control characters but tab and line breaks."""
 
 
 def read_prompts(source: str | tuple[str, ...], column: str) -> tuple[list[str], list[str]]:
@@ -20,12 +25,25 @@ def read_prompts(source: str | tuple[str, ...], column: str) -> tuple[list[str],
     if not prompts:
         raise UserError(f"a prompt list must hold at least one prompt, got none: {where}")
     unique = list(dict.fromkeys(prompts))
-    for prompt in unique:
-        if any("\ud800" <= letter <= "\udfff" for letter in prompt):
-            raise UserError(f"a prompt must be valid Unicode, got {ascii(prompt)[:80]}: {where}")
+    _check(unique, where)
     twice = len(prompts) - len(unique)
     warnings = [f"{twice} duplicate prompts are scored once: {where}"] if twice else []
     return unique, warnings
+
+
+def _check(prompts: list[str], where: str) -> None:
+    """UserError for a prompt that cannot be meant."""
+    for prompt in prompts:
+        if len(prompt) > TEXT:
+            raise UserError(
+                f"a prompt must have at most {TEXT:,} characters, got {len(prompt):,}: {where}"
+            )
+        if any("\ud800" <= letter <= "\udfff" for letter in prompt):
+            raise UserError(f"a prompt must be valid Unicode, got {ascii(prompt)[:80]}: {where}")
+        if CONTROL.search(prompt):
+            raise UserError(
+                f"a prompt must not hold control characters, got {ascii(prompt)[:80]}: {where}"
+            )
 
 
 def read_seeds(source: int | tuple[int, ...] | str) -> list[int]:

@@ -2,13 +2,13 @@
 
 import csv
 import io
-import json
+from collections.abc import Iterator
 from typing import Any
 
-import pyarrow.parquet as pq
-
+from raypipe.core.limits import LINE, parse_json
 from raypipe.errors import UserError
-from raypipe.storage.files import open_uri, read_text
+from raypipe.inputs.parquet import read_table
+from raypipe.storage.files import read_text
 
 
 def rows_of(uri: str, what: str, column: str | None = None) -> list[dict[str, Any]]:
@@ -19,7 +19,7 @@ def rows_of(uri: str, what: str, column: str | None = None) -> list[dict[str, An
     """
     suffix = uri.rpartition(".")[2].lower()
     if suffix == "parquet":
-        return _parquet(uri, what, column)
+        return read_table(uri, what, column).to_pylist()
     if suffix not in ("csv", "json", "jsonl"):
         raise UserError(f"a {what} must be .parquet, .csv, .json or .jsonl, got {uri}")
     text = read_text(uri, what)
@@ -30,18 +30,19 @@ def rows_of(uri: str, what: str, column: str | None = None) -> list[dict[str, An
     return rows
 
 
-def _parquet(uri: str, what: str, column: str | None) -> list[dict[str, Any]]:
-    filesystem, path = open_uri(uri)
-    try:
-        names = pq.read_schema(path, filesystem=filesystem).names
-        if column is not None and column not in names:
-            raise UserError(f"{what} has no column {column!r}: {uri}: it has {names}")
-        columns = None if column is None else [column]
-        return pq.read_table(path, filesystem=filesystem, columns=columns).to_pylist()
-    except FileNotFoundError:
-        raise UserError(f"{what} not found: {uri}") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{what} cannot be read: {uri}: {error}") from None
+def lines_of(text: str, uri: str, what: str) -> Iterator[tuple[int, str]]:
+    """(number from 1, line) of every line that is not blank; lines end in nothing but a line feed.
+
+    UserError for a line beyond the limit.
+    """
+    for number, line in enumerate(text.split("\n"), 1):
+        if len(line) > LINE:
+            raise UserError(
+                f"a line of a {what} must have at most {LINE:,} characters, got {len(line):,}: "
+                f"{uri}, line {number}"
+            )
+        if line.strip():
+            yield number, line
 
 
 def _csv(text: str, uri: str, what: str) -> list[dict[str, Any]]:
@@ -56,9 +57,8 @@ def _csv(text: str, uri: str, what: str) -> list[dict[str, Any]]:
 
 
 def _json(text: str, uri: str, what: str, suffix: str) -> list[dict[str, Any]]:
-    # lines end in nothing but a line feed: a text may hold every other separator
-    parts = [text] if suffix == "json" else text.split("\n")
-    values = [_value(part, uri, what, n) for n, part in enumerate(parts, 1) if part.strip()]
+    parts = lines_of(text, uri, what) if suffix == "jsonl" else [(1, text)] if text.strip() else []
+    values = [_value(part, uri, what, number) for number, part in parts]
     rows = values[0] if suffix == "json" and values else values
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         rule = "be a list of objects" if suffix == "json" else "hold an object on each line"
@@ -68,7 +68,8 @@ def _json(text: str, uri: str, what: str, suffix: str) -> list[dict[str, Any]]:
 
 def _value(text: str, uri: str, what: str, line: int) -> Any:
     try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        at = line + error.lineno - 1
-        raise UserError(f"{what} is not valid JSON: {uri}, line {at}: {error.msg}") from None
+        return parse_json(text)
+    except ValueError as error:
+        at = line + getattr(error, "lineno", 1) - 1
+        reason = getattr(error, "msg", str(error))
+        raise UserError(f"{what} is not valid JSON: {uri}, line {at}: {reason}") from None

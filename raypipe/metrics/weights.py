@@ -13,6 +13,7 @@ from raypipe.errors import UserError
 from raypipe.metrics.settings import Weights
 from raypipe.weights.fetch import fetch
 from raypipe.weights.retry import one_line
+from raypipe.weights.trust import check_folder
 
 NAMED = 3
 """Keys that a message names."""
@@ -36,6 +37,7 @@ def weights_directory(weights: Weights, what: str, files: Sequence[str]) -> Path
     path = Path(fetch(weights.id, weights.revision, what=what, files=files))
     if not path.is_dir():
         raise UserError(f"{what} must be a directory or a hub id, got {path}")
+    check_folder(path, what)
     return path
 
 

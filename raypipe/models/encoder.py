@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,7 +12,9 @@ from safetensors import SafetensorError
 from raypipe.config.networks import Encoder
 from raypipe.errors import UserError
 from raypipe.models.memory import pieces_on
+from raypipe.weights.hub import download
 from raypipe.weights.locate import is_local, locate
+from raypipe.weights.trust import check_folder
 
 Loaded = tuple[torch.nn.Module, Callable, Callable | None]
 """A model, what turns a picture into its pixels, and its tokenizer where it reads text."""
@@ -72,10 +75,23 @@ def needs_quick_gelu(config: Encoder) -> bool:
     return bool(known.get("quick_gelu"))
 
 
+def _check_trust(where: str, what: str) -> None:
+    """UserError for an encoder of others whose configs would have a library run its code.
+
+    open_clip hands all options in a config on to transformers, trust_remote_code among them.
+    """
+    if is_local(where):
+        check_folder(Path(where), what)
+    elif where.startswith(("hf-hub:", "hf_hub:")):
+        repository, _, revision = where.partition(":")[2].partition("@")
+        check_folder(download(repository, revision or None, ["*config.json"], what), what)
+
+
 def _load_open_clip(config: Encoder) -> Loaded:
     import open_clip
 
     where = locate(config.id)
+    _check_trust(where, f"encoder {config.name}")
     name = f"local-dir:{where}" if is_local(where) else where
     tag = None if is_local(where) or where.startswith("hf-hub:") else config.pretrained
     try:
@@ -93,6 +109,7 @@ def _load_timm(config: Encoder) -> Loaded:
     import timm
 
     where = locate(config.id)
+    _check_trust(where, f"encoder {config.name}")
     name = f"local-dir:{where}" if is_local(where) else where
     try:
         model = timm.create_model(name, pretrained=True, num_classes=0)

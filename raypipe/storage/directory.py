@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from raypipe.config.strict import JobConfig, changes, dump
+from raypipe.core.address import ID, LONGEST
 from raypipe.core.ids import content_hash
 from raypipe.errors import UserError
 from raypipe.storage import claims, plans, starts
@@ -184,10 +185,11 @@ class RunDirectory:
 
     def samples(self) -> pa.Table:
         """Every row of the plan, in order. UserError where a row is planned twice."""
-        parts = [
-            pq.read_table(self.folder.open(f"{self.plan_folder}/{name}"), schema=self.plan)
-            for name in self.folder.names(self.plan_folder)
-        ]
+        parts = []
+        for name in self.folder.names(self.plan_folder):
+            file = f"{self.plan_folder}/{name}"
+            parts.append(pq.read_table(self.folder.open(file), schema=self.plan))
+            self._check_ids(parts[-1], file)
         samples = pa.concat_tables(parts) if parts else self.plan.empty_table()
         if self.keys:
             twice = plans.doubled(samples, self.keys)
@@ -220,7 +222,20 @@ class RunDirectory:
             name = f"{self.plan_folder}/{part}"
             file = pq.ParquetFile(self.folder.open(name))
             for group in range(file.num_row_groups):
-                yield name, group, file.read_row_group(group, columns=columns)
+                rows = file.read_row_group(group, columns=columns)
+                self._check_ids(rows, name)
+                yield name, group, rows
+
+    def _check_ids(self, rows: pa.Table, file: str) -> None:
+        """UserError for ids in a plan that cannot be parts of files' names."""
+        for key in {"batch_id", "sample_id", "pair_id"} & set(rows.column_names):
+            plain = pc.match_substring_regex(rows[key], rf"\A{ID}\z").fill_null(False)
+            if not pc.all(plain).as_py():
+                first = rows[key].filter(pc.invert(plain))[0].as_py()
+                raise UserError(
+                    f"{key} of {file} must be up to {LONGEST} letters, digits, points, hyphens and "
+                    f"underscores, got {ascii(first)[:LONGEST]}: {self.uri}"
+                )
 
     def next_part(self) -> int:
         """Number of the next part of the plan: one for the start and one for each extension."""

@@ -10,11 +10,13 @@ from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote
 
 import pyarrow as pa
 import pyarrow.fs as pafs
 
+from raypipe.core.address import check_address, check_name, is_uri
+from raypipe.core.limits import FILE
 from raypipe.errors import UserError
 from raypipe.storage import exclusive, local
 
@@ -63,7 +65,7 @@ class Folder:
         Local files are written beside and renamed; an object store shows an object only when its
         upload is complete. UserError for what the user must fix, such as a full disk.
         """
-        path = f"{self._path}/{name}"
+        path = self._at(name)
         with storage_errors(self.uri):
             if not self.is_local:
                 # All at once and without `with`: a stream that an exception closes on its way
@@ -76,7 +78,7 @@ class Folder:
 
     def create(self, name: str, data: bytes) -> bool:
         """Write a file that must not be there yet; False where it is. Of many one succeeds."""
-        path = f"{self._path}/{name}"
+        path = self._at(name)
         with storage_errors(self.uri):
             if not self.is_local:
                 return exclusive.create(self._fs, self._path, name, data)
@@ -86,26 +88,27 @@ class Folder:
         """The file's content, or None where there is none."""
         try:
             with storage_errors(self.uri):
-                return read_whole(self._fs, f"{self._path}/{name}")
+                return read_whole(self._fs, self._at(name))
         except FileNotFoundError:
             return None
 
     def open(self, name: str) -> pa.NativeFile:
         """A random-access file, for Parquet readers."""
         with storage_errors(self.uri):
-            return _open_whole(self._fs, f"{self._path}/{name}")
+            return _open_whole(self._fs, self._at(name))
 
     def delete(self, name: str) -> None:
         """Remove a file if it is there."""
+        path = self._at(name)
         with storage_errors(self.uri):
             if self.is_local:
-                Path(self._path, name).unlink(missing_ok=True)
+                Path(path).unlink(missing_ok=True)
             else:
                 exclusive.delete(self._fs, self._path, name)
 
     def delete_folder(self, below: str) -> None:
         """Remove a folder with all that is in it, if it is there."""
-        path = f"{self._path}/{below}"
+        path = self._at(below)
         with storage_errors(self.uri):
             if self._fs.get_file_info(path).type == pafs.FileType.Directory:
                 self._fs.delete_dir(path)
@@ -114,7 +117,7 @@ class Folder:
         """Remove a local folder that holds nothing; a bucket has none."""
         if self.is_local:
             with contextlib.suppress(OSError):
-                Path(self._path, below).rmdir()
+                Path(self._at(below)).rmdir()
 
     def missing(self) -> list[Path]:
         """The local folders that must be made for it, the deepest first."""
@@ -142,32 +145,50 @@ class Folder:
 
     def _infos(self, below: str) -> Iterator[pafs.FileInfo]:
         with storage_errors(self.uri):
-            return iter(list_folder(self._fs, f"{self._path}/{below}".rstrip("/")))
+            return iter(list_folder(self._fs, self._at(below) if below else self._path))
+
+    def _at(self, name: str) -> str:
+        """The path of a file or folder inside it. UserError for a name that leads out of it."""
+        try:
+            check_name(name)
+        except ValueError as error:
+            raise UserError(f"{error}: {self.uri}") from None
+        return f"{self._path.rstrip('/')}/{name}"
 
 
 def open_uri(uri: str) -> tuple[pafs.FileSystem, str]:
-    """Filesystem and path for a URI or a local path. UserError for an unknown scheme.
+    """Filesystem and path for a URI or a local path. UserError for what `check_address` refuses.
 
-    An S3 store other than Amazon's is named by AWS_ENDPOINT_URL, on every node; credentials and
-    region come from where AWS's own tools look for them.
+    Only gs:// reaches pyarrow's own reading of URIs, which takes options of all kinds. An S3 store
+    other than Amazon's is named by AWS_ENDPOINT_URL, on every node; credentials and region come
+    from where AWS's own tools look for them.
     """
     try:
-        if uri.startswith("s3://"):
-            return _open_s3(uri)
-        if "://" in uri:
-            filesystem, path = pafs.FileSystem.from_uri(uri)
-        else:
-            filesystem, path = pafs.LocalFileSystem(), str(Path(uri).expanduser().absolute())
+        check_address(uri)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    if not is_uri(uri):
+        return pafs.LocalFileSystem(), str(Path(uri).expanduser().absolute())
+    scheme, _, rest = uri.partition("://")
+    if scheme == "file":
+        return pafs.LocalFileSystem(), unquote(rest).rstrip("/") or "/"
+    if scheme == "s3":
+        return _open_s3(rest)
+    try:
+        filesystem, path = pafs.FileSystem.from_uri(uri)
     except (ValueError, OSError) as error:
-        raise UserError(
-            f"a path or an s3:// or gs:// URI was expected, got {uri}: {error}"
-        ) from None
+        raise UserError(f"{uri} cannot be opened: {error}") from None
     return filesystem, path.rstrip("/")
 
 
-def read_whole(filesystem: pafs.FileSystem, path: str) -> bytes:
-    """A file's content, in one request. FileNotFoundError where there is none."""
+def read_whole(filesystem: pafs.FileSystem, path: str, most: int | None = None) -> bytes:
+    """A file's content, in one request. FileNotFoundError where there is none.
+
+    most: bytes that it may have; UserError for a larger file.
+    """
     with _open_whole(filesystem, path) as file:
+        if most is not None and file.size() > most:
+            raise UserError(f"a file must have at most {most:,} bytes, got {file.size():,}: {path}")
         return file.read()
 
 
@@ -209,11 +230,13 @@ def walk(root: str, what: str) -> Iterator[tuple[str, str, int]]:
 
 
 def _open_whole(filesystem: pafs.FileSystem, path: str) -> pa.NativeFile:
-    """Open a file for reading.
+    """Open a file for reading. OSError for a pipe or a device, which would be waited for.
 
     An answer that breaks off in its header has no length, and pyarrow takes that for an empty
     file: what is empty is requested again.
     """
+    if filesystem.type_name == "local" and not Path(path).is_file() and Path(path).exists():
+        raise OSError(errno.EINVAL, "it is not a regular file")
     for left in reversed(range(EMPTY_ANSWERS)):
         file = filesystem.open_input_file(path)
         if file.size() or filesystem.type_name == "local" or not left:
@@ -235,7 +258,7 @@ def read_ahead(items: Iterable[T], read: Callable[[T], U]) -> Iterator[tuple[T, 
 
 def absolute(uri: str) -> str:
     """A local path as every process of this machine understands it; a URI as it is."""
-    return uri if "://" in uri else str(Path(uri).expanduser().absolute())
+    return uri if is_uri(uri) else str(Path(uri).expanduser().absolute())
 
 
 def read_text(uri: str, what: str) -> str:
@@ -243,7 +266,7 @@ def read_text(uri: str, what: str) -> str:
     filesystem, path = open_uri(uri)
     try:
         with storage_errors(uri):
-            data = read_whole(filesystem, path)
+            data = read_whole(filesystem, path, FILE)
     except FileNotFoundError:
         raise UserError(f"{what} not found: {uri}") from None
     except OSError as error:
@@ -285,16 +308,9 @@ def _reason(text: str) -> str | None:
     return None
 
 
-def _open_s3(uri: str) -> tuple[pafs.FileSystem, str]:
-    parts = urlsplit(uri)
-    if parts.query or parts.fragment or "@" in parts.netloc or not parts.netloc:
-        raise UserError(
-            "an s3:// URI must be s3://BUCKET/KEY, its options and credentials in the environment "
-            f"(AWS_ENDPOINT_URL, AWS_REGION, AWS_PROFILE, ...), got {uri}"
-        )
-    return _s3(parts.netloc, exclusive.endpoint_of_s3()), unquote(
-        f"{parts.netloc}{parts.path}"
-    ).rstrip("/")
+def _open_s3(where: str) -> tuple[pafs.FileSystem, str]:
+    """where: BUCKET/KEY, checked."""
+    return _s3(where.partition("/")[0], exclusive.endpoint_of_s3()), unquote(where).rstrip("/")
 
 
 @lru_cache(maxsize=16)

@@ -16,14 +16,14 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from raypipe.core.limits import parse_json
 from raypipe.errors import UserError
 from raypipe.storage.files import read_text
 from raypipe.weights import bucket, hub
 from raypipe.weights.locate import is_local, locate
 from raypipe.weights.pipeline_files import pipeline_files
 from raypipe.weights.retry import TransientError, UnreachableError, retry
-
-INDEX = "model_index.json"
+from raypipe.weights.trust import INDEX, check_index
 
 
 def fetch(
@@ -78,11 +78,13 @@ def fetch_pipeline(identifier: str, revision: str | None, variant: str | None, w
 
 
 def _index(text: str, what: str) -> dict:
-    """The content of model_index.json. Raises UserError."""
+    """The content of model_index.json. UserError for what is none, or names other classes."""
     try:
-        return dict(json.loads(text))
+        index = dict(parse_json(text))
     except (ValueError, TypeError) as error:
         raise UserError(f"{what} has no readable {INDEX}: {error}") from None
+    check_index(index, what, INDEX)
+    return index
 
 
 def _chosen(index: dict, names: list[str], variant: str | None, where: str, what: str) -> list[str]:

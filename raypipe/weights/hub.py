@@ -17,6 +17,9 @@ from raypipe.errors import UserError
 from raypipe.weights.retry import TransientError, UnreachableError, one_line, retry
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
+CODE = ["*.py", "*.pyc", "*.so", "*.ipynb"]
+"""Files that are never fetched, whatever is asked for."""
+
 ANSWER_SECONDS = 15
 """How long the hub may take to resolve a revision."""
 
@@ -60,7 +63,9 @@ def matching(folder: Path, files: Sequence[str] | None) -> list[Path]:
 
 
 def matches(name: str, files: Sequence[str] | None) -> bool:
-    """Whether a file's name matches one of the globs (None: any does)."""
+    """Whether a file's name matches one of the globs (None: any does), and it holds no code."""
+    if any(fnmatch(name, pattern) for pattern in CODE):
+        return False
     return files is None or any(fnmatch(name, pattern) for pattern in files)
 
 
@@ -86,7 +91,11 @@ def _snapshot(
 
     with _plain_errors(where, revision, what):
         patterns = None if files is None else list(files)
-        path = Path(snapshot_download(where, revision=revision, allow_patterns=patterns))
+        path = Path(
+            snapshot_download(
+                where, revision=revision, allow_patterns=patterns, ignore_patterns=CODE
+            )
+        )
     if path.name != commit:
         # the client takes an older snapshot where the hub does not answer it
         raise TransientError(f"got commit {path.name[:8]}, not {commit[:8]}")
@@ -100,7 +109,11 @@ def _cached(where: str, revision: str | None, files: Sequence[str] | None) -> Pa
     patterns = None if files is None else list(files)
     try:
         found = snapshot_download(
-            where, revision=revision, allow_patterns=patterns, local_files_only=True
+            where,
+            revision=revision,
+            allow_patterns=patterns,
+            ignore_patterns=CODE,
+            local_files_only=True,
         )
     except OSError:
         return None

@@ -17,6 +17,7 @@ from raypipe.weights.locate import (
     safetensors_shapes,
 )
 from raypipe.weights.lora_names import DOWN, ORIGINAL, names_of, part_of
+from raypipe.weights.trust import check_folder
 
 
 def check_exists(config: Encoder) -> None:
@@ -66,7 +67,11 @@ def model_identity(model: Model) -> dict[str, Any]:
             raise UserError(
                 f"a model directory must hold model_index.json, got {where} ({model.name})"
             )
+        if is_local(where):
+            check_folder(Path(where), f"model {model.name}")
         weights = {"weights": fingerprint(where, model.revision, f"model {model.name}")}
+    if model.vae is not None and is_local(locate(model.vae)):
+        check_folder(Path(locate(model.vae)), f"VAE of model {model.name}")
     identity: dict[str, Any] = {
         **weights,
         "variant": model.variant,
@@ -102,6 +107,8 @@ def encoder_identity(encoder: Encoder) -> dict[str, Any]:
     marker = "open_clip_config.json" if encoder.library == "open_clip" else "config.json"
     if "://" not in where and not (Path(where) / marker).is_file():
         raise UserError(f"an encoder directory must hold {marker}: {where}")
+    if "://" not in where:
+        check_folder(Path(where), f"encoder {encoder.id}")
     return {"library": encoder.library, "weights": fingerprint(where, None, "encoder")}
 
 

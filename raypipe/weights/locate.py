@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from raypipe.config.model import Lora, Model
+from raypipe.core.limits import HEADER, parse_json
 from raypipe.errors import UserError
 from raypipe.storage.files import read_text
+from raypipe.weights.trust import INDEX, check_index
 
 MODELS = ("sdxl", "pixart", "sd15", "clip", "lora", "reward")
 
@@ -37,7 +39,7 @@ def is_local(identifier: str) -> bool:
     return Path(identifier).exists() or identifier.startswith((".", "/"))
 
 
-def pipeline_index(model: Model, name: str = "model_index.json") -> dict[str, Any]:
+def pipeline_index(model: Model, name: str = INDEX) -> dict[str, Any]:
     """A JSON file of a pipeline: by default its class and its components."""
     assert model.id is not None
     where = locate(model.config or model.id)
@@ -52,9 +54,12 @@ def pipeline_index(model: Model, name: str = "model_index.json") -> dict[str, An
             revision = model.config_revision if model.config else model.revision
             folder = download(where, revision, [name], f"model {model.name}")
             text = (folder / name).read_text()
-        return dict(json.loads(text))
-    except (OSError, ValueError) as error:
+        index = dict(parse_json(text))
+    except (OSError, ValueError, TypeError) as error:
         raise UserError(f"model {model.name} has no readable {name}: {error}") from None
+    if name == INDEX:
+        check_index(index, f"model {model.name}", f"{where}/{name}")
+    return index
 
 
 def fingerprint(
@@ -139,7 +144,12 @@ def safetensors_shapes(path: Path) -> dict[str, tuple[int, ...]]:
             (length,) = struct.unpack("<Q", stream.read(8))
             if length > path.stat().st_size:
                 raise ValueError("the header is longer than the file")
-            header = json.loads(stream.read(length))
+            if length > HEADER:
+                raise UserError(
+                    f"the header of a safetensors file must have at most {HEADER:,} bytes, got "
+                    f"{length:,}: {path}"
+                )
+            header = parse_json(stream.read(length))
         return {name: tuple(v["shape"]) for name, v in header.items() if name != "__metadata__"}
     except FileNotFoundError:
         raise UserError(f"file not found: {path}") from None

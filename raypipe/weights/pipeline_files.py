@@ -22,7 +22,9 @@ def pipeline_files(
     variant is taken without variant. Raises ValueError, whose message is a clause, where a
     component has no safetensors weights, or no component has the variant.
     """
-    names = set(available) - set(index.get("_ignore_files", ()))
+    ignored = index.get("_ignore_files", ())
+    names = set(available) - set(ignored if isinstance(ignored, list) else ())
+    names = {name for name in names if not name.endswith(".py")}
     chosen = {"model_index.json"} & names
     found_variant = variant is None
     for component in _components(index):

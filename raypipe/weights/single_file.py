@@ -4,7 +4,6 @@ A file in the layout of Stability's original code holds weights alone. The pipel
 and tokenizers are those of a directory of its family. Nothing here imports torch.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from raypipe.weights.locate import (
     locate,
     safetensors_shapes,
 )
+from raypipe.weights.trust import check_folder, read_config
 
 
 def split_hub_file(where: str, what: str) -> tuple[str, str]:
@@ -38,6 +38,8 @@ def single_file_identity(model: Model) -> dict[str, Any]:
         raise UserError(
             f"config must be a directory that holds model_index.json, got {config} ({model.name})"
         )
+    if is_local(config):
+        check_folder(Path(config), f"config of {what}")
     configs = fingerprint(config, model.config_revision, f"config of {what}", CONFIG_SUFFIXES)
     if "://" not in where and not is_local(where):
         repository, file = split_hub_file(where, what)
@@ -59,7 +61,7 @@ def _check_single_file(file: Path, config: Path, name: str) -> None:
         )
     unet = config / "unet" / "config.json"
     if unet.is_file():
-        expected = json.loads(unet.read_text()).get("cross_attention_dim")
+        expected = read_config(unet, f"model {name}").get("cross_attention_dim")
         if widths != {expected}:
             raise UserError(
                 f"a single file must be of its config's family: {config} has text of width "

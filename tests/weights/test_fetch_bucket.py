@@ -64,7 +64,7 @@ def test_a_file_that_is_not_as_listed_is_not_taken(bucket, tmp_path):
 
 
 def test_a_pipeline_in_a_bucket(bucket):
-    index = {"unet": ["diffusers", "U"], "safety_checker": [None, None]}
+    index = {"_class_name": "X", "unet": ["diffusers", "U"], "safety_checker": [None, None]}
     for name, text in {
         "model_index.json": json.dumps(index),
         "unet/config.json": "{}",

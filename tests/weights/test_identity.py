@@ -51,7 +51,10 @@ def test_the_same_files_elsewhere_are_the_same_weights(tiny_models, copy):
 def test_one_changed_byte_makes_other_weights(tiny_models, copy, file):
     path = copy("sdxl") / file
     data = bytearray(path.read_bytes())
-    data[-2] ^= 1
+    if path.suffix == ".json":
+        data = bytearray(data.replace(b": ", b":\t", 1))  # JSON all the same
+    else:
+        data[-2] ^= 1
     path.write_bytes(data)
     assert identity(path.parents[file.count("/")]) != identity(tiny_models.sdxl)
 

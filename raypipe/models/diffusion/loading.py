@@ -1,5 +1,6 @@
 """Loads a pipeline, or the parts of it that one stage needs."""
 
+from pathlib import Path
 from typing import Any, Literal
 
 import diffusers
@@ -9,7 +10,8 @@ from safetensors import SafetensorError
 from raypipe.config.model import Model, Sampler
 from raypipe.errors import UserError
 from raypipe.weights.families import TEXT_PARTS
-from raypipe.weights.locate import locate, pipeline_index
+from raypipe.weights.locate import is_local, locate, pipeline_index
+from raypipe.weights.trust import check_folder
 
 SCHEDULERS = {
     "euler": diffusers.EulerDiscreteScheduler,
@@ -33,15 +35,20 @@ def load_pipeline(
 ) -> diffusers.DiffusionPipeline:
     """Load a pipeline with its scheduler and VAE, without its LoRA, from this node's files.
 
-    Parts that are left out are None. Raises UserError for weights that cannot be loaded.
+    Parts that are left out are None. Raises UserError for weights that cannot be loaded, or that
+    bring code.
     """
     assert model.id is not None
+    _check_trust(model)
     dtype = getattr(torch, model.dtype)
     try:
         given: dict[str, Any] = dict.fromkeys(_left_out(model, parts))
         if model.vae is not None and parts not in ("text", "denoiser"):
             given["vae"] = diffusers.AutoencoderKL.from_pretrained(
-                locate(model.vae), revision=model.vae_revision, dtype=dtype
+                locate(model.vae),
+                revision=model.vae_revision,
+                dtype=dtype,
+                use_safetensors=True,
             )
         if model.config is not None:
             pipe = _from_single_file(model, dtype, given)
@@ -83,6 +90,19 @@ def place(pipe: diffusers.DiffusionPipeline, model: Model, device: str) -> None:
         pipe.enable_model_cpu_offload(device=device)
     else:
         pipe.enable_sequential_cpu_offload(device=device)
+
+
+def _check_trust(model: Model) -> None:
+    """UserError for a model that is more than weights for a pipeline of diffusers."""
+    what, index = f"model {model.name}", pipeline_index(model)
+    if not hasattr(diffusers, index["_class_name"]):
+        raise UserError(
+            f"{what} must be a pipeline of diffusers {diffusers.__version__}, got "
+            f"{index['_class_name']}"
+        )
+    for where in (model.id if model.config is None else model.config, model.vae):
+        if where is not None and is_local(locate(where)):
+            check_folder(Path(locate(where)), what)
 
 
 def _from_single_file(

@@ -1,6 +1,5 @@
 """Reads a LoRA's file: two matrices for each layer that it changes."""
 
-import json
 import math
 import re
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from raypipe.config.model import Lora
+from raypipe.core.limits import parse_json
 from raypipe.errors import UserError
 from raypipe.weights.locate import lora_file
 from raypipe.weights.lora_names import DOWN
@@ -38,7 +38,7 @@ def read_lora(lora: Lora, model_name: str) -> dict[str, Layer]:
         with safe_open(file, "pt") as stream:
             tensors = {key: stream.get_tensor(key) for key in stream.keys()}  # noqa: SIM118
             training = _training(Path(file), stream.metadata() or {})
-    except (OSError, SafetensorError, ValueError) as error:
+    except (OSError, SafetensorError, TypeError, ValueError) as error:
         raise UserError(f"the LoRA of model {model_name} cannot be read: {file}: {error}") from None
     layers: dict[str, Layer] = {}
     for key in [key for key in tensors if key.endswith(DOWN)]:
@@ -78,9 +78,9 @@ def _training(file: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
     adapter_config.json beside the file.
     """
     if "lora_adapter_metadata" in metadata:
-        return dict(json.loads(metadata["lora_adapter_metadata"]))
+        return dict(parse_json(metadata["lora_adapter_metadata"]))
     config = file.parent / "adapter_config.json"
-    return dict(json.loads(config.read_text())) if config.is_file() else {}
+    return dict(parse_json(config.read_text())) if config.is_file() else {}
 
 
 def _scale(training: Mapping[str, Any], name: str, rank: int) -> float:

@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from raypipe.config.networks import Kind, RewardFacts
+from raypipe.core.limits import parse_json
 from raypipe.errors import UserError
 from raypipe.models.reward.input import VOCABULARY_FILES, Texts, read_tokenizer
 from raypipe.models.reward.network import (
@@ -168,7 +169,7 @@ def _validated(tree: dict[str, Any], where: Path) -> RewardFacts:
 
 def _json(file: Path) -> dict[str, Any]:
     try:
-        tree = json.loads(file.read_text())
+        tree = parse_json(file.read_text())
     except (OSError, ValueError) as error:
         raise UserError(f"{file} cannot be read: {error}") from None
     if not isinstance(tree, dict):

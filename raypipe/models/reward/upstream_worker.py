@@ -12,6 +12,9 @@ import json
 import os
 import sys
 
+FORMATS = ("PNG", "JPEG", "WEBP")
+"""As in raypipe.core.pictures, whose limits the pictures have met before they are sent."""
+
 UNUSED = ("blip.vision_proj.", "blip.text_proj.", "blip.text_encoder.embeddings.position_ids")
 
 
@@ -65,7 +68,7 @@ def score(model, texts, pictures):
     from PIL import Image
 
     return [
-        model.score(text, Image.open(io.BytesIO(picture)))
+        model.score(text, Image.open(io.BytesIO(picture), formats=FORMATS))
         for text, picture in zip(texts, pictures)  # noqa: B905 - also for Python 3.9
     ]
 

@@ -21,7 +21,7 @@ ADDED = pa.schema([f for f in schema.PHOTOS if f.name not in schema.SOURCES.name
 class Look:
     """Opens the photos of a batch and finds faces; an unusable photo is a row with a reason.
 
-    Reasons: `missing`, `unreadable`, `no caption`, `no face`, `small face` (all of them).
+    Reasons: `missing`, `unreadable`, `too large`, `no caption`, `no face`, `small face` (all).
     """
 
     reads = ("source", "caption")

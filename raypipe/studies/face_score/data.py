@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from PIL import Image
 
 from raypipe.config.sections import SPLITS
+from raypipe.core.pictures import open_picture
 from raypipe.errors import UserError
 from raypipe.inputs.runs import pairs_of
 from raypipe.models.reward.input import crop_face
@@ -102,7 +102,7 @@ def _pairs(
 def _crop(picture: bytes, box: Sequence[float]) -> bytes:
     """The face in a box of an encoded picture, as PNG."""
     sink = io.BytesIO()
-    crop_face(Image.open(io.BytesIO(picture)), box).save(sink, "PNG")
+    crop_face(open_picture(picture), box).save(sink, "PNG")
     return sink.getvalue()
 
 

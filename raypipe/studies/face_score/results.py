@@ -1,6 +1,5 @@
 """results.json of jobs/face_score.py."""
 
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -10,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from PIL import Image
 
 from raypipe.config.sections import Statistics
+from raypipe.core.pictures import open_picture
 from raypipe.core.ranking import accuracy, agreement, compare_metrics
 from raypipe.metrics.settings import Sharpness as SharpnessSettings
 from raypipe.metrics.sharpness import Sharpness
@@ -102,5 +101,5 @@ def crops_of_test(folder: Folder, columns: Sequence[str]) -> list[dict[str, Any]
 
 def _sharpness_right(folder: Folder) -> NDArray[np.float64]:
     rows, measure = crops_of_test(folder, SIDES), Sharpness(SharpnessSettings())
-    sides = {side: measure([Image.open(io.BytesIO(row[side])) for row in rows]) for side in SIDES}
+    sides = {side: measure([open_picture(row[side]) for row in rows]) for side in SIDES}
     return agreement(sides["good"], sides["bad"], np.ones(len(rows)))

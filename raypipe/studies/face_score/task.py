@@ -3,7 +3,6 @@
 Shape letters: B pairs, C H W the network's picture.
 """
 
-import io
 import json
 import tempfile
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ import torch
 from PIL import Image
 
 from raypipe.config.networks import FACE_TEXT, RewardFacts
+from raypipe.core.pictures import open_picture
 from raypipe.core.ranking_loss import ranking_loss
 from raypipe.models.reward.files import find_reward, read_reward, save_reward
 from raypipe.models.reward.input import preprocess
@@ -62,7 +62,7 @@ class FaceScoreTask:
         sides = []
         for name in ("good", "bad"):
             column = table[name]
-            pictures = [Image.open(io.BytesIO(column[row].as_py())) for row in rows]
+            pictures = [open_picture(column[row].as_py()) for row in rows]
             if flips is not None:
                 pictures = [
                     picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if flip else picture
