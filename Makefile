@@ -39,7 +39,7 @@ ablation: faces
 	$(PY) jobs/consistency.py configs/consistency/miniature_general.yaml
 	$(PY) jobs/face_ablation.py configs/face_ablation/miniature.yaml
 
-# Three workers for two cores: what starts Ray or a server waits more than it computes.
+# Three workers for two cores: one has all that starts Ray (tests/conftest.py), and often waits.
 test: $(INSTALLED)
 	$(PY) -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder -m "not long"
 

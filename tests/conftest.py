@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from filelock import FileLock
 from hypothesis import settings
+from xdist.scheduler import LoadFileScheduling
 
 from raypipe.studies.consistency.plan import batches, make_plan
 from raypipe.studies.consistency.run import Run
@@ -30,6 +31,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for mark in ("ray", "slow")
     }
     items.sort(key=lambda item: [item.path not in marked[mark] for mark in ("ray", "slow")])
+
+
+class OneRay(LoadFileScheduling):
+    """A file to a worker; all files on Ray to one worker, which starts one cluster for them."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "tests/ray" if nodeid.startswith("tests/ray/") else super()._split_scope(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneRay:
+    return OneRay(config, log)
 
 
 class TinyModels:
@@ -155,10 +167,10 @@ def undisturbed_stand_in(shared):
 
 @pytest.fixture
 def small_disk(tmp_path) -> Iterator[Path]:
-    """A file system with room for one megabyte."""
+    """A file system with room for half a megabyte."""
     where = tmp_path / "disk"
     where.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(where)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(where)]
     if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("a small file system cannot be mounted without the right to (root)")
     yield where

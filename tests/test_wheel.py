@@ -62,13 +62,7 @@ def test_configs_and_prompts_are_found_by_name(installed, tmp_path):
     more = ["models=[{name: m, id: miniature/sdxl}]", "--dry-run"]
     done = call(installed / "raypipe", "consistency", "miniature_paper", *more, cwd=tmp_path)
     assert "100 prompts × 20 seeds" in done.stderr
-    done = call(
-        installed / "raypipe",
-        "consistency",
-        "miniature",
-        "prompts=general",
-        "--dry-run",
-        cwd=tmp_path,
-    )
+    more = ["prompts=general", "--dry-run"]
+    done = call(installed / "raypipe", "consistency", "miniature", *more, cwd=tmp_path)
     assert "100 prompts × 8 seeds" in done.stderr
     assert list(tmp_path.iterdir()) == []

@@ -54,7 +54,6 @@ class Playground:
         self.output = str(folder / "run") if store is None else "s3://bucket/run"
         self.run = Folder(self.output)
         self.seeds = seeds
-        self.stopped: list[psutil.Process] = []
         self.start_cluster()
         self.start_driver()
 
@@ -233,7 +232,7 @@ def chaos(
             if undisturbed is None:
                 undisturbed = folder / "undisturbed"
                 tree = stand_in_runs.config(undisturbed, seeds=seeds)
-                stand_in_runs.finish(stand_in_runs.start(tree, folder))
+                stand_in_runs.finish(stand_in_runs.start(tree, folder, "--local"))
             stand_in_runs.assert_same(playground.output, undisturbed)
             assert not list(folder.rglob("*.partial"))
             assert claims.FOLDER not in playground.run.entries()

@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow]
 )
 def test_what_is_lost_in_the_middle_is_made_again(undisturbed_stand_in, faults):
     """`make chaos` draws many more; without Ray a driver is lost in storage/test_runs.py."""
-    chaos.chaos(1, 0, faults, undisturbed_stand_in)
+    chaos.chaos(1, len(faults), faults, undisturbed_stand_in if len(faults) == 1 else None)
 
 
 @pytest.mark.long  # engine/test_work.py shows that little of the plan is under way at a time

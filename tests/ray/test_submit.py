@@ -76,8 +76,8 @@ def cluster(tmp_path_factory):
         cluster.script("down")
 
 
-def submit(cluster, folder, *options):
-    """Submit a small model × two prompts × eight seeds, one picture a batch."""
+def submit(cluster, folder, job, *options, seconds):
+    """Submit two prompts × eight seeds, one picture a batch; the stand-in's takes `seconds`."""
     tree = {
         "models": [{"name": "sdxl", "id": "miniature/sdxl"}],
         "prompts": ["a red ball", "a portrait of a woman with dark hair"],
@@ -93,8 +93,9 @@ def submit(cluster, folder, *options):
     }
     folder.mkdir(exist_ok=True)
     (folder / "config.yaml").write_text(yaml.safe_dump(tree))
-    job = [sys.executable, "jobs/consistency.py", str(folder / "config.yaml")]
-    return cluster.ray("job", "submit", *options, "--working-dir", ".", "--", *job)
+    command = ["env", f"STAND_IN_SECONDS={seconds}", sys.executable, job, folder / "config.yaml"]
+    options = [*options, "--working-dir", ".", "--", *map(str, command)]
+    return cluster.ray("job", "submit", *options)
 
 
 def test_a_second_cluster_with_the_same_state_is_refused(cluster):
@@ -121,24 +122,29 @@ def test_the_token_is_private_and_a_wrong_one_is_refused(cluster):
     assert "InvalidToken" in out or "authentication" in out.lower(), out
 
 
-def test_stopped_in_the_middle_it_resumes_when_submitted_again(cluster, tmp_path):
+@pytest.mark.parametrize(
+    "job",
+    ["tests/support/stand_in.py", pytest.param("jobs/consistency.py", marks=pytest.mark.long)],
+)
+def test_stopped_in_the_middle_it_resumes_when_submitted_again(cluster, tmp_path, job):
     """That a resumed run equals an undisturbed one is test_faults.py's to show."""
-    status, out = submit(cluster, tmp_path, "--submission-id", "halfway", "--no-wait")
+    name = Path(job).stem
+    status, out = submit(cluster, tmp_path, job, "--submission-id", name, "--no-wait", seconds=5)
     assert status == 0, out
     directory = tmp_path / "run"
     until = time.monotonic() + 900
     while len(list((directory / "images").glob("*.parquet"))) < 2:
-        assert time.monotonic() < until, cluster.ray("job", "logs", "halfway")[1]
+        assert time.monotonic() < until, cluster.ray("job", "logs", name)[1]
         time.sleep(0.05)
-    status, out = cluster.ray("job", "stop", "halfway")
+    status, out = cluster.ray("job", "stop", name)
     assert status == 0, out
-    assert "was stopped" in cluster.ray("job", "status", "halfway")[1]
-    assert "images" in cluster.ray("job", "logs", "halfway")[1]
+    assert "was stopped" in out
+    assert "images" in cluster.ray("job", "logs", name)[1]
     made = {path: path.stat().st_mtime_ns for path in (directory / "images").glob("*.parquet")}
     assert 2 <= len(made) < N_IMAGES
     assert not (directory / "manifest.json").exists()
 
-    status, out = submit(cluster, tmp_path)
+    status, out = submit(cluster, tmp_path, job, seconds=0)
     assert status == 0, out
     assert f"\n{directory}\n" in out
     assert re.search(r"(\d+)/\1 images", out)  # of what was left to do

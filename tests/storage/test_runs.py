@@ -9,7 +9,7 @@ import pytest
 
 from raypipe.storage.files import Folder
 from tests.support import s3
-from tests.support.jobs import LOCAL, wait_for
+from tests.support.jobs import LOCAL, run_here, save, wait_for
 from tests.support.stand_in_runs import PROMPTS, SEEDS, assert_same, config, finish, start
 
 pytestmark = pytest.mark.slow
@@ -36,8 +36,8 @@ def test_a_run_in_a_bucket_over_a_bad_line_is_the_run_on_a_disk(
         proxy.every = None  # what follows is read without raypipe, which alone tries again
         assert_same("s3://bucket/run", undisturbed_stand_in)
         assert json.loads(run.read("manifest.json"))["counts"]["made"] == 2 * len(PROMPTS) * SEEDS
-        _, err = finish(start(tree, tmp_path, *LOCAL))
-        assert "already complete: s3://bucket/run" in err
+        again = run_here("consistency", save(tree, tmp_path / "again.yaml"))
+        assert "already complete: s3://bucket/run" in again.stderr
 
 
 def test_a_store_that_goes_for_good_is_one_line(tmp_path, monkeypatch):

@@ -189,11 +189,11 @@ def test_a_run_lives_in_a_bucket(bucket, study, proxy):
 
 def test_a_full_disk_is_reported_and_loses_nothing(small_disk):
     folder = Folder(str(small_disk / "run"))
-    folder.write("images/1.parquet", b"x" * 600_000)
-    assert mistake(folder.write, "images/2.parquet", b"y" * 600_000) == (
+    folder.write("images/1.parquet", b"x" * 300_000)
+    assert mistake(folder.write, "images/2.parquet", b"y" * 300_000) == (
         f"the disk of {small_disk / 'run'} is full: free some space, and the same command goes on"
     )
     assert folder.names("images") == ["1.parquet"]
-    assert folder.read("images/1.parquet") == b"x" * 600_000
+    assert folder.read("images/1.parquet") == b"x" * 300_000
     assert [path.name for path in (small_disk / "run" / "images").iterdir()] == ["1.parquet"]
-    folder.write("images/3.parquet", b"z" * 300_000)  # the half-written one is gone
+    folder.write("images/3.parquet", b"z" * 150_000)  # the half-written one is gone

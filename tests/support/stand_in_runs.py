@@ -14,11 +14,11 @@ from tests.support.jobs import finish
 __all__ = ["assert_same", "config", "finish", "start", "tables"]
 
 PROMPTS = tuple(f"prompt {index}" for index in range(16))
-SEEDS, BATCH = 6, 4
+SEEDS, BATCH = 3, 4
 
 
 def config(output: str | Path, **more: Any) -> dict[str, Any]:
-    """Two models, 192 samples, 48 batches."""
+    """Two models, 96 samples, 24 batches."""
     return {
         "models": [{"name": n, "id": f"miniature/{n}"} for n in ("sdxl", "pixart")],
         "prompts": list(PROMPTS),
