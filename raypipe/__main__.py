@@ -4,7 +4,7 @@ import sys
 import textwrap
 from collections.abc import Sequence
 
-from raypipe.console import leave, message
+from raypipe.console import as_line, leave, message
 
 JOBS = (
     "consistency",
@@ -58,7 +58,7 @@ def _command(name: str, *arguments: str) -> None:
         from raypipe.config.strict import near_miss
 
         known = near_miss(name, [*JOBS, "rates"]).replace("known keys", "jobs")
-        message(f"error: unknown job {name}{known}")
+        message(f"error: unknown job {as_line(name[:200])}{known}")
         sys.exit(2)
 
 

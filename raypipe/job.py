@@ -15,18 +15,19 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar
 
 import pyarrow as pa
 
 from raypipe.config.paths import base_of, find_config
-from raypipe.config.strict import JobConfig, Strict, absolute, load
+from raypipe.config.strict import JobConfig, Strict, absolute, load, near_miss
 from raypipe.console import message
 from raypipe.console.leave import way_out
 from raypipe.engine.session import Session
 from raypipe.errors import UserError
 from raypipe.storage import claims, starts
 from raypipe.storage.directory import RunDirectory, config_hash
+from raypipe.storage.reach import check_answers
 
 C = TypeVar("C", bound=JobConfig)
 S = TypeVar("S", bound=Strict)
@@ -183,6 +184,21 @@ def working_on(run: RunDirectory, config: JobConfig) -> Iterator[bool]:
                     made.rmdir()
 
 
+class _Parser(argparse.ArgumentParser):
+    """Tells a mistake in one line, as all others are told."""
+
+    def error(self, message: str) -> NoReturn:
+        if "arguments are required" in message:
+            message = f"a config is missing: {self.prog} CONFIG [a.b=c ...]; --help says more"
+        unknown = message.removeprefix("unrecognized arguments: ")
+        if unknown != message:
+            known = [option for action in self._actions for option in action.option_strings]
+            name = unknown.split()[0]
+            near = near_miss(name.partition("=")[0], known).replace("known keys", "options")
+            message = f"unknown option {name}{near}"
+        raise UserError(message)
+
+
 def _parse(
     about: str | None,
     settings: type[S],
@@ -190,7 +206,7 @@ def _parse(
     arguments: Sequence[str] | None,
 ) -> tuple[S, Session, bool]:
     """Config, session, and whether it is a dry run."""
-    parser = argparse.ArgumentParser(description=about)
+    parser = _Parser(description=about)
     parser.add_argument("config", help="a YAML file, or the name of one that comes with raypipe")
     parser.add_argument("overrides", nargs="*", metavar="a.b=c", help="set one key of the config")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
@@ -200,7 +216,10 @@ def _parse(
     parser.add_argument("--verbose", action="store_true", help="show Ray's own messages too")
     for key, text in flags.items():
         parser.add_argument(f"--{key.replace('_', '-')}", metavar=key.upper(), help=text)
-    given = parser.parse_intermixed_args(arguments)
+    try:
+        given = parser.parse_intermixed_args(arguments)
+    except argparse.ArgumentError as error:  # some of its checks raise past `error`
+        raise UserError(str(error)) from None
     if given.local and given.address:
         raise UserError(f"--local works without a cluster, got --address {given.address} as well")
     overrides = list(given.overrides)
@@ -212,6 +231,7 @@ def _parse(
     path = find_config(_job_of(settings), given.config)
     config = load(path, overrides, settings, base_of(path))
     _check_output(str(getattr(config, "output", "")))
+    check_answers(config.model_dump(mode="json"))
     return config, Session(given.address, given.verbose, given.local), given.dry_run
 
 

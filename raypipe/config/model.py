@@ -7,6 +7,7 @@ from pydantic import Field, field_validator, model_validator
 
 from raypipe.config.paths import WeightsId
 from raypipe.config.strict import Strict, near_miss
+from raypipe.config.values import PLAIN, YES_OR_NO, Name
 from raypipe.config.zoo import fill_model
 
 Scalar = bool | int | float | str | None
@@ -18,7 +19,7 @@ class Lora(Strict):
 
     id: WeightsId
     """Hub id, local directory or file, or miniature/NAME."""
-    scale: float = 1.0
+    scale: float = Field(1.0, ge=-100, le=100)
     weight_name: str | None = None
     """File inside `id`, where there are several."""
     revision: str | None = None
@@ -29,11 +30,11 @@ class Sampler(Strict):
 
     scheduler: Literal["euler", "euler_a", "ddim", "dpmpp_2m", "unipc", "lcm"] | None = None
     """None keeps the model's own."""
-    steps: int = Field(20, ge=1)
-    guidance: float = Field(7.5, ge=0)
-    width: int = Field(1024, ge=8, multiple_of=8)
+    steps: int = Field(20, ge=1, le=1000)
+    guidance: float = Field(7.5, ge=0, le=1000)
+    width: int = Field(1024, ge=8, le=8192, multiple_of=8)
     """Pixels."""
-    height: int = Field(1024, ge=8, multiple_of=8)
+    height: int = Field(1024, ge=8, le=8192, multiple_of=8)
     """Pixels."""
     negative_prompt: str | None = None
     """None is each pipeline's own default; for SDXL that is not the same as an empty text."""
@@ -56,7 +57,7 @@ class Sampler(Strict):
 class Memory(Strict):
     """How a model shares its device's memory; none but `vae_tiling` changes what a picture is."""
 
-    batch: Literal["auto"] | int | None = None
+    batch: Literal["auto"] | Annotated[int, Field(ge=1, le=65_536)] | None = None
     """Pictures made at once inside a planned batch; None for all of them.
 
     auto tries the first batch with a single step. Whatever is set, a size that runs out of memory
@@ -70,20 +71,13 @@ class Memory(Strict):
     """Keep the parts of the pipeline in the host's memory: all but the one at work, or all but the
     layer at work, which is much slower."""
 
-    @field_validator("batch")
-    @classmethod
-    def _is_a_count(cls, value: str | int | None) -> str | int | None:
-        if isinstance(value, int) and value < 1:
-            raise ValueError("batch must be auto or at least 1")
-        return value
-
 
 class Model(Strict):
     """One column of the comparison: a model that generates, or one whose pictures exist."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")
+    name: Name
     """What the tables call it."""
-    id: WeightsId | None = None
+    id: Annotated[WeightsId, Field(min_length=1)] | None = None
     """Hub id, directory, single-file checkpoint, zoo/NAME or miniature/NAME.
 
     A single file ends in .safetensors: a path, or a file of a hub repository, org/name/FILE. None
@@ -119,6 +113,17 @@ class Model(Strict):
             if key not in Sampler.model_fields:
                 raise ValueError(f"unknown key {key}{near_miss(key, list(Sampler.model_fields))}")
         Sampler.model_validate(value)
+        return value
+
+    @field_validator("options")
+    @classmethod
+    def _options_mean_what_they_look_like(cls, value: dict[str, Any]) -> dict[str, Any]:
+        """Text is passed on as it is: `no` would be as good as true."""
+        for key, option in value.items():
+            if isinstance(option, str) and (
+                option.lower() in YES_OR_NO or PLAIN.fullmatch(option.replace("_", ""))
+            ):
+                raise ValueError(f"{key} must be true, false or a plain number, got text {option}")
         return value
 
     @model_validator(mode="before")

@@ -1,6 +1,6 @@
 """Config sections of the networks that score, encode or detect, in metrics and jobs alike."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -8,6 +8,8 @@ from raypipe.config.paths import FilePath, WeightsId
 from raypipe.config.strict import Strict
 
 Kind = Literal["image_reward", "face_score"]
+
+Heads = Annotated[int, Field(ge=1, le=1024)]
 
 FACE_TEXT = "A face."
 """What Face Score reads with every face (github.com/OPPO-Mente-Lab/FaceScore)."""
@@ -45,15 +47,15 @@ class RewardFacts(Strict):
     """What the tensors do not show: a reward's config.json. Defaults are the published values."""
 
     kind: Kind
-    heads: tuple[int, int] = (16, 12)
+    heads: tuple[Heads, Heads] = (16, 12)
     """Attention heads of vision and text."""
-    image_size: int = Field(224, ge=1)
+    image_size: int = Field(224, ge=1, le=8192)
     """Side of the picture that the network sees, pixels."""
-    max_length: int = Field(35, ge=2)
+    max_length: int = Field(35, ge=2, le=100_000)
     """Tokens of a text, the first and last included; the rest is cut off."""
-    mean: float = 0.16717362830052426
+    mean: float = Field(0.16717362830052426, ge=-1e6, le=1e6)
     """Mean of the raw reward; this and `std` are ImageReward's on its own data."""
-    std: float = Field(1.0333394966054072, gt=0)
+    std: float = Field(1.0333394966054072, gt=0, le=1e6)
 
     def standardizes(self, asked: bool | None) -> bool:
         """Whether rewards are standardized, where the config asks for it, or leaves it open."""
@@ -86,12 +88,12 @@ class Detector(Strict):
     """Of retinaface: the published .pth file, as a path, a URI, or org/name/FILE on the hub."""
     network: Literal["mobilenet", "resnet50"] = "mobilenet"
     """Of retinaface: what `weights` are of. The published Face Score uses mobilenet."""
-    longest: int | None = Field(None, ge=64)
+    longest: int | None = Field(None, ge=64, le=16_384)
     """Larger pictures are searched reduced to this longest side, pixels. None: 384 for lbp, which
     then finds faces from 24 of those pixels on, and the picture as it is for retinaface."""
     min_confidence: float = Field(0.9, ge=0, le=1)
     """Of retinaface: faces of lower confidence are dropped (0.9: as Face Score does)."""
-    min_neighbours: int = Field(5, ge=1)
+    min_neighbours: int = Field(5, ge=1, le=10_000)
     """Of lbp, which has no confidence: faces at which fewer windows fired are dropped."""
 
     @model_validator(mode="after")

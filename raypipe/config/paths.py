@@ -6,11 +6,14 @@ package are found by name from anywhere.
 """
 
 import difflib
+import os
+import tempfile
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, ValidationInfo
+from pydantic import AfterValidator, BeforeValidator, ValidationInfo
 
+from raypipe.config.values import check_text
 from raypipe.core.address import check_address
 from raypipe.errors import UserError
 
@@ -43,8 +46,12 @@ def find_config(job: str, name: str) -> Path:
 
     UserError, listing the known names, where there is none.
     """
-    path = Path(name).expanduser()
-    if path.exists():
+    try:
+        check_text(name, allowed="")
+        path = _expanded(name)
+    except ValueError as error:
+        raise UserError(f"config file not found: {name[:200]!r}: {error}") from None
+    if _exists(str(path)):
         return path
     folder = shipped() / job
     known = sorted(config.stem for config in folder.glob("*.yaml"))
@@ -86,7 +93,14 @@ def _place(value: Any, info: ValidationInfo) -> Any:
 
     ValueError for a URI that is not taken, or a path with control characters.
     """
-    if not isinstance(value, str) or not value or info.context is None:
+    if not isinstance(value, str) or not value:
+        return value
+    check_text(value, allowed="")
+    if max(len(part.encode()) for part in value.split("/")) > 255 or len(value.encode()) > 4000:
+        raise ValueError("a path has at most 4,000 bytes, and 255 between two slashes")
+    if value.startswith("~"):
+        _expanded(value)
+    if info.context is None:
         return value
     check_address(value)
     if "://" in value or value.startswith(("/", "~")) or isinstance(value, Typed):
@@ -112,7 +126,7 @@ def _place_list(value: Any, info: ValidationInfo) -> Any:
         shipped() / "prompts" / name,
         shipped() / f"prompts/{name}.txt",
     ):
-        if found.is_file():
+        if _exists(str(found)) and found.is_file():
             return str(found)
     return placed
 
@@ -120,12 +134,39 @@ def _place_list(value: Any, info: ValidationInfo) -> Any:
 def _exists(path: str) -> bool:
     try:
         return Path(path).expanduser().exists()
-    except (OSError, ValueError):  # too long, or with a NUL byte
+    except (OSError, ValueError, RuntimeError):  # too long, with a NUL byte, of no user
         return False
+
+
+def _expanded(path: str) -> Path:
+    """A path with its `~` replaced. ValueError for the home of a user who is not there."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise ValueError("there is no such user's home directory") from None
+
+
+def _is_own(value: str) -> str:
+    """ValueError for an output that cannot be a run's own directory: what lies there is others'."""
+    if not value.strip():
+        raise ValueError("must name a directory of the run's own")
+    scheme, is_uri, rest = value.partition("://")
+    if is_uri and scheme != "file":
+        if len([part for part in rest.split("/") if part]) < 2:
+            raise ValueError("must be a directory inside a bucket, as s3://BUCKET/RUN")
+        return value
+    place = Path(os.path.realpath(_expanded(rest if is_uri else value)))
+    shared = [Path.home(), *map(Path, (tempfile.gettempdir(), "/tmp", "/var/tmp", "/dev/shm"))]
+    if any(Path(os.path.realpath(other)).is_relative_to(place) for other in shared):
+        raise ValueError("must be a directory of the run's own, neither /, a home nor /tmp itself")
+    return value
 
 
 FilePath = Annotated[str, BeforeValidator(_place)]
 """A path or URI of a file, folder or run."""
+
+OutputPath = Annotated[str, BeforeValidator(_place), AfterValidator(_is_own)]
+"""A path or URI of a directory that the job writes, and that holds nothing else."""
 
 WeightsId = Annotated[str, BeforeValidator(_place_id)]
 """An id of weights: a path, a URI, or a name on a hub or in a library."""

@@ -5,6 +5,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from raypipe.config.strict import Strict
+from raypipe.config.values import Resamples, Seed
 
 Kind = Literal["photo", "roundtrip", "generated"]
 
@@ -14,16 +15,19 @@ SPLITS = ("train", "validation", "test")
 class Actors(Strict):
     """Processes that do one thing. GPUs are never detected: `gpus_per_actor` asks for them."""
 
-    min: int = Field(1, ge=1)
-    max: int = Field(1, ge=1)
-    gpus_per_actor: float = Field(0, ge=0)
-    """May be a fraction, so that an embedder shares a GPU with a generator."""
-    cpus_per_actor: float = Field(1, gt=0)
+    min: int = Field(1, ge=1, le=10_000)
+    max: int = Field(1, ge=1, le=10_000)
+    gpus_per_actor: float = Field(0, ge=0, le=64)
+    """May be a fraction, so that an embedder shares a GPU with a generator; above 1 it is whole."""
+    cpus_per_actor: float = Field(1, ge=0.0001, le=1024)
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.min > self.max:
             raise ValueError(f"min must not exceed max, got {self.min} > {self.max}")
+        gpus = self.gpus_per_actor
+        if 0 < gpus < 0.0001 or (gpus > 1 and gpus != int(gpus)):
+            raise ValueError(f"gpus_per_actor must be a share of one GPU or whole, got {gpus:g}")
         return self
 
     def __str__(self) -> str:
@@ -36,7 +40,7 @@ class Actors(Strict):
 class Pool(Actors):
     """Actors of one stage."""
 
-    batch_size: int = Field(8, ge=1)
+    batch_size: int = Field(8, ge=1, le=65_536)
     """Samples made at once; fixed for a sample when the run first plans it."""
 
 
@@ -44,9 +48,9 @@ class Statistics(Strict):
     """Settings of the tests."""
 
     alpha: float = Field(0.05, gt=0, lt=1)
-    resamples: int = Field(9999, ge=99)
+    resamples: Resamples = 9999
     """Bootstrap resamples."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the bootstrap, so that a resumed run reports the same numbers."""
 
     @property

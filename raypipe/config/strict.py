@@ -4,19 +4,20 @@ A config is a frozen pydantic model. Unknown keys are errors that suggest the ne
 message states the key, the rule and the value.
 """
 
-import difflib
-import json
-import re
-import types
-import typing
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import pydantic
 import yaml
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from raypipe.config.paths import FilePath, typed, working_directory
+from raypipe.config import overrides as set_keys
+from raypipe.config.mistakes import explain
+from raypipe.config.mistakes import near_miss as near_miss
+from raypipe.config.paths import OutputPath, working_directory
+from raypipe.config.text import read_file, read_yaml
+from raypipe.config.values import check_value
 from raypipe.errors import UserError
 
 
@@ -26,6 +27,22 @@ class Strict(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(
         extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
     )
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _values_are_plain(cls, value: Any) -> Any:
+        """See `check_value`; each mistake at its key."""
+        mistakes = []
+        for key, item in value.items() if isinstance(value, dict) else ():
+            if key in cls.model_fields:
+                try:
+                    check_value(item, cls.model_fields[key].annotation)
+                except ValueError as error:
+                    rule = PydanticCustomError("value_error", "{rule}", {"rule": str(error)})
+                    mistakes.append(InitErrorDetails(type=rule, loc=(key,), input=item))
+        if mistakes:
+            raise pydantic.ValidationError.from_exception_data(cls.__name__, mistakes)
+        return value
 
 
 def require_one(section: Strict, names: Sequence[str]) -> None:
@@ -42,12 +59,12 @@ class JobConfig(Strict):
 
     extendable: ClassVar[frozenset[str]] = frozenset()
     """Keys under which a later config may ask for more."""
-    free: ClassVar[frozenset[str]] = frozenset({"output", "pools", "report"})
-    """Keys that change no picture and no number."""
+    free: ClassVar[frozenset[str]] = frozenset({"output", "pools", "report", "statistics"})
+    """Keys that change no picture; what is found is computed again from what is kept."""
     lists: ClassVar[tuple[str, ...]] = ()
     """Keys that may name a file, whose content then belongs to what is asked for."""
 
-    output: FilePath
+    output: OutputPath
     """Run directory: a path, s3:// or gs://."""
 
 
@@ -60,13 +77,21 @@ def load(path: str | Path, overrides: Sequence[str], kind: type[C], base: Path |
     base: what relative paths in the file are relative to; None: to the working directory. Raises
     UserError for a file that cannot be read, is no YAML mapping, or breaks a rule.
     """
-    tree = _read_yaml(Path(path))
+    tree = _read_tree(Path(path))
     for override in overrides:
-        _apply(tree, override)
+        set_keys.apply(tree, override)
+    return validate(kind, tree, str(path), base or Path())
+
+
+def validate(kind: type[C], tree: Any, where: str, base: Path | None = None) -> C:
+    """The config that a plain tree holds. UserError that begins with `where` for a broken rule.
+
+    base: as of `load`; None: paths are absolute, or stay as they are.
+    """
     try:
-        return kind.model_validate(tree, context={"base": base or Path()})
+        return kind.model_validate(tree, context=None if base is None else {"base": base})
     except pydantic.ValidationError as error:
-        raise UserError(f"{path}: " + "; ".join(_explain(error, kind))) from None
+        raise UserError(f"{where}: " + "; ".join(explain(error, kind))) from None
 
 
 def dump(config: Strict) -> str:
@@ -101,152 +126,18 @@ def _same(before: Any, after: Any) -> bool:
     return "://" not in before + after and Path(before).absolute() == Path(after).absolute()
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"config file cannot be read: {path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise UserError(f"config file must be UTF-8 text: {path}") from None
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that does not exist
-        where = " ".join(str(error).split())
-        raise UserError(f"config file is not valid YAML: {path}: {where}") from None
-    if not isinstance(tree, dict):
-        raise UserError(f"config file must hold a mapping of keys: {path}")
-    return tree
-
-
-def _apply(tree: dict[str, Any], override: str) -> None:
-    """Set one dotted key in place; a number in the key is a position in a list."""
-    key, equals, text = override.partition("=")
-    if not equals or not key:
-        raise UserError(f"an override must look like a.b=c, got {override!r}")
-    try:
-        value = typed(yaml.safe_load(text))
-    except (yaml.YAMLError, ValueError):
-        value = typed(text)
-    node: Any = tree
-    *parents, last = key.split(".")
-    for part in parents:
-        if isinstance(node, list):
-            node = _item(node, part, override)
-        else:
-            if node.get(part) is None:
-                node[part] = {}
-            node = node[part]
-        if not isinstance(node, dict | list):
-            raise UserError(f"override {override!r}: {part} is a value, it has no keys")
-    if isinstance(node, list):
-        _item(node, last, override)
-        node[int(last)] = value
-    else:
-        node[last] = value
-
-
-def _item(items: list[Any], part: str, override: str) -> Any:
-    if not items:
-        raise UserError(f"override {override!r}: the list is empty, it has no position {part}")
-    if not part.isdecimal() or int(part) >= len(items):
-        raise UserError(
-            f"override {override!r}: a list of {len(items)} needs a position "
-            f"from 0 to {len(items) - 1}, got {part!r}"
-        )
-    return items[int(part)]
-
-
-def _explain(error: pydantic.ValidationError, kind: type[Strict]) -> list[str]:
-    """One clause for each mistake; the alternatives to one value share a clause."""
-    clauses: dict[tuple[str, str], list[str]] = {}
-    for problem in error.errors(include_url=False):
-        *parents, last = problem["loc"] or ("",)
-        location, known = _place(kind, parents)
-        if problem["type"] == "extra_forbidden":
-            where = ".".join(map(str, [*location, last]))
-            clauses[f"unknown key {where}{near_miss(str(last), known)}", ""] = []
-            continue
-        location, _ = _place(kind, problem["loc"])
-        where = ".".join(map(str, location)) or "config"
-        if problem["type"] == "missing":
-            clauses[f"missing key {where}", ""] = []
-        elif problem["type"] in ("union_tag_invalid", "union_tag_not_found"):
-            clauses[_unknown_kind(where, problem["ctx"]), ""] = []
-        else:
-            clauses.setdefault((f"{where}: ", _got(problem["input"])), []).append(problem["msg"])
-    return [where + _either(messages) + got for (where, got), messages in clauses.items()]
-
-
-def _unknown_kind(where: str, context: dict[str, Any]) -> str:
-    """The message for a section of several kinds whose discriminating key names no known kind."""
-    key = str(context["discriminator"]).strip("'")
-    if "tag" not in context:
-        return f"missing key {where}.{key}"
-    known = re.findall(r"'([^']*)'", context["expected_tags"])
-    near = near_miss(context["tag"], known).replace("known keys", "those known")
-    return f"{where}: unknown {key} {context['tag']}{near}"
-
-
-def _either(messages: Sequence[str]) -> str:
-    """What a value should be, from the message of each alternative, in YAML's words."""
-    rule = "Input should be "
-    plain = [message.removeprefix("Value error, ") for message in messages]
-    if len(plain) > 1:
-        plain = [message.removeprefix(rule) for message in plain]
-        plain[0] = rule + plain[0]
-    text = " or ".join(dict.fromkeys(plain)).replace("a valid tuple", "a list")
-    return re.sub(r"a valid dictionary or instance of \w+", "a mapping of keys", text)
-
-
-def _got(value: Any) -> str:
-    """The offending value; a rule between several keys names its values itself."""
-    if isinstance(value, dict | Strict):
-        return ""
-    return f", got {json.dumps(value, default=str, ensure_ascii=False)[:200]}"
-
-
-def _is_union_tag(part: int | str) -> bool:
-    """Pydantic adds the name of the tried alternative to a location; users did not write it."""
-    return isinstance(part, str) and (part in {"str", "int", "float", "bool"} or "[" in part)
-
-
-def _place(kind: type[Strict], parts: Sequence[int | str]) -> tuple[list[int | str], list[str]]:
-    """What of pydantic's location the user wrote, and the keys that the section there has."""
-    written: list[int | str] = []
-    sections = [kind]
-    for part in parts:
-        if _is_union_tag(part):
-            continue
-        chosen = [section for section in sections if part in _literals(section)]
-        if len(sections) > 1 and chosen:
-            sections = chosen
-            continue
-        written.append(part)
-        fields = [s.model_fields[part] for s in sections if part in s.model_fields]
-        if fields:
-            sections = _sections(fields[0].annotation)
-    return written, [name for section in sections for name in section.model_fields]
-
-
-def _literals(section: type[Strict]) -> list[Any]:
-    """What the keys of a section that take one value only hold: its kind is among them."""
-    literal = [f for f in section.model_fields.values() if typing.get_origin(f.annotation)]
-    return [f.default for f in literal if typing.get_args(f.annotation) == (f.default,)]
-
-
-def _sections(annotation: Any) -> list[type[Strict]]:
-    """The config models inside `X`, `X | None`, `tuple[X, ...]`, `X | Y`."""
-    if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
-        return [annotation] if issubclass(annotation, Strict) else []
-    return [found for part in typing.get_args(annotation) for found in _sections(part)]
-
-
-def near_miss(name: str, known: Sequence[str]) -> str:
-    """The end of a message about an unknown name: the one that was meant, or those there are."""
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    if near:
-        return f"; did you mean {near[0]}?"
-    return f"; known keys are {', '.join(known)}" if known else ""
-
-
 def as_list(value: Any) -> Any:
     """A single value where a list is meant, as a list of one."""
     return [value] if isinstance(value, str | dict) else value
+
+
+def _read_tree(path: Path) -> dict[str, Any]:
+    text = read_file(path)
+    try:
+        tree = read_yaml(text)
+    except (yaml.YAMLError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"config file is not valid YAML: {path}: {reason}") from None
+    if not isinstance(tree, dict):
+        raise UserError(f"config file must hold a mapping of keys: {path}")
+    return tree

@@ -5,23 +5,26 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from raypipe.config.strict import Strict
+from raypipe.config.values import Once, Seed
+
+Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Training(Strict):
     """Steps, rates and what is kept."""
 
-    steps: int = Field(gt=0)
-    batch: int = Field(64, ge=1)
+    steps: int = Field(gt=0, le=10_000_000)
+    batch: int = Field(64, ge=1, le=65_536)
     """Rows in a step, whatever the number of workers."""
-    micro_batch: int = Field(8, ge=1)
+    micro_batch: int = Field(8, ge=1, le=65_536)
     """Rows in one forward pass; workers share the micro-batches of a step."""
-    lr: float = Field(1e-5, gt=0)
+    lr: float = Field(1e-5, gt=0, le=1)
     """AdamW's rate after the warm-up; it falls to zero along a cosine."""
-    warmup: int = Field(0, ge=0)
+    warmup: int = Field(0, ge=0, le=10_000_000)
     """Steps over which the rate rises."""
-    weight_decay: float = Field(0.01, ge=0)
-    betas: tuple[float, float] = (0.9, 0.999)
-    clip: float = Field(1.0, gt=0)
+    weight_decay: float = Field(0.01, ge=0, le=100)
+    betas: tuple[Decay, Decay] = (0.9, 0.999)
+    clip: float = Field(1.0, gt=0, le=1e9)
     """Largest norm of the gradient."""
     ema: float = Field(0.0, ge=0, lt=1)
     """Decay of a running average of the weights, which is what is validated and kept in their
@@ -30,12 +33,12 @@ class Training(Strict):
     """Of the forward pass; weights and the optimiser's state are float32."""
     gradient_checkpointing: bool = False
     """Compute activations twice instead of keeping them."""
-    seed: int = Field(0, ge=0)
-    validate_every: int = Field(100, ge=1)
+    seed: Seed = 0
+    validate_every: int = Field(100, ge=1, le=10_000_000)
     """Steps between two validations; the last step is always followed by one."""
-    checkpoint_every: int = Field(100, ge=1)
+    checkpoint_every: int = Field(100, ge=1, le=10_000_000)
     """Steps between two checkpoints; at most so many are repeated after a failure."""
-    keep: int = Field(2, ge=1)
+    keep: int = Field(2, ge=1, le=10_000)
     """Newest checkpoints that are kept, beside the best one."""
 
     @model_validator(mode="after")
@@ -52,7 +55,7 @@ def check_workers(training: Training, workers: int) -> None:
     pieces = -(-training.batch // training.micro_batch)
     if pieces < workers:
         raise ValueError(
-            f"every worker needs a micro-batch of its own, but a batch of {training.batch}"
+            f"pools.train.max: every worker needs a micro-batch of its own, but a batch of {training.batch}"
             f" has {pieces} of {training.micro_batch} for {workers} workers"
         )
 
@@ -60,10 +63,15 @@ def check_workers(training: Training, workers: int) -> None:
 class Adapter(Strict):
     """The LoRA: W becomes W + alpha / rank · B A, with A drawn at random and B zero at first."""
 
-    rank: int = Field(16, ge=1)
-    alpha: float | None = Field(None, gt=0)
+    rank: int = Field(16, ge=1, le=4096)
+    alpha: float | None = Field(None, gt=0, le=1e6)
     """None: the rank, so that B A is added unscaled."""
-    targets: Annotated[tuple[str, ...], Field(min_length=1)] = ("to_q", "to_k", "to_v", "to_out.0")
+    targets: Annotated[tuple[str, ...], Field(min_length=1), Once] = (
+        "to_q",
+        "to_k",
+        "to_v",
+        "to_out.0",
+    )
     """Ends of the names of the UNet's layers that get one; each must be found."""
     dropout: float = Field(0.0, ge=0, lt=1)
     """Share of A's inputs that are zeroed in training."""

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
-from raypipe.console import message, streams
+from raypipe.console import as_line, message, streams
 from raypipe.console.children import descendants, end
 from raypipe.errors import UserError
 
@@ -121,7 +121,7 @@ def way_out() -> Iterator[None]:
         line = str(error) if isinstance(error, UserError) else refusal(error)
         if line is None:
             raise
-        message("error: " + " ".join(line.split()))
+        message(f"error: {as_line(line)}")
         raise SystemExit(2) from None
 
 

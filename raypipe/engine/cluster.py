@@ -234,6 +234,8 @@ def _autoscales() -> bool:
 
 def _check_answers(address: str) -> None:
     """UserError at once for an address where nothing answers: Ray itself would wait."""
+    if address == "auto":  # what `ray start` has noted on this node, and may have left behind
+        address = os.environ.get("RAY_ADDRESS") or _noted_address() or address
     if address in ("auto", "local") or os.environ.get("RAY_USE_TLS") == "1":
         return
     host, _, port = address.rpartition(":")
@@ -250,6 +252,17 @@ def _check_answers(address: str) -> None:
         raise UserError(f"no Ray cluster answers at {address}: {error}") from None
     if answer[3:4] != HTTP2_SETTINGS:
         raise UserError(f"no Ray cluster answers at {address}: it is something else")
+
+
+def _noted_address() -> str | None:
+    """The address that `auto` stands for here; None where Ray has noted none."""
+    from ray._common.utils import get_default_ray_temp_dir
+
+    note = Path(get_default_ray_temp_dir()) / "ray_current_cluster"
+    try:
+        return note.read_text().strip() or None
+    except (OSError, ValueError):
+        return None
 
 
 def _check_version() -> None:

@@ -17,6 +17,32 @@ def plan_jobs(config: FaceAblation) -> Plan:
     return make_plan(config, {name: job.JOB.settings for name, job in jobs.items()})
 
 
+def check_jobs(plan: Plan) -> None:
+    """UserError for what one of the jobs would refuse, as far as there are no LoRAs to see yet.
+
+    In the order of the work: trainings, then pictures by the base, then scores.
+    """
+    from raypipe.inputs.prompts import read_prompts, read_seeds
+    from raypipe.metrics.identity import identity
+    from raypipe.weights.identity import encoder_identity, model_identity
+
+    for training in plan.trainings:
+        run = face_lora.JOB.directory(training.config.output)
+        run.check(training.config)
+        face_lora.check(training.config, run)
+    for pictures in plan.pictures.values():
+        consistency.JOB.directory(pictures.output).check(pictures)
+        read_prompts(pictures.prompts, pictures.prompt_column)
+        read_seeds(pictures.seeds)
+        model_identity(pictures.models[0])
+        for encoder in pictures.encoder:
+            encoder_identity(encoder)
+    for scores in plan.scores.values():
+        evaluate.JOB.directory(scores.output).check(scores)
+        for metric in scores.metrics:
+            identity(metric)
+
+
 def face_ablation(job: Job[FaceAblation, RunDirectory]) -> None:
     """Runs other jobs, one after the other; each resumes where it was stopped."""
     from raypipe.report import sheet
@@ -25,6 +51,7 @@ def face_ablation(job: Job[FaceAblation, RunDirectory]) -> None:
 
     config, session = job.config, job.session
     plan = plan_jobs(config)
+    check_jobs(plan)
     if job.dry_run:
         message(page.describe(plan))
         return

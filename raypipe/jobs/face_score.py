@@ -11,9 +11,13 @@ from raypipe.studies.face_score.settings import FaceScore
 
 def face_score(job: Job[FaceScore, RunDirectory]) -> None:
     from raypipe.inputs import runs
+    from raypipe.models.reward.layout import check_reward
     from raypipe.studies.face_score import data
+    from raypipe.weights.locate import fingerprint, locate
 
     config, run = job.config, job.run
+    check_reward(config.start, None, "start")
+    fingerprint(locate(config.start.id), config.start.revision, "start")
     runs.check_pairs(config.pairs)
     if job.dry_run:
         message(

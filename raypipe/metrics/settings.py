@@ -5,13 +5,14 @@ To add one: a class here (and in the union at the end), and a class that scores 
 own. Defaults are the published weights, by hub id and commit. Nothing heavy is imported here.
 """
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from raypipe.config.networks import Detector, Encoder, Reward
 from raypipe.config.paths import WeightsId
 from raypipe.config.strict import Strict
+from raypipe.config.values import Name, Seed
 
 
 class Weights(Strict):
@@ -28,7 +29,7 @@ class Weights(Strict):
 class MetricSettings(Strict):
     """What all metrics have in common."""
 
-    name: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")
+    name: Name | None = None
     """What the tables call it; None for the metric's own name. Two of one kind need it."""
     metric: str
 
@@ -64,7 +65,7 @@ class Sharpness(MetricSettings):
     scorer = "raypipe.metrics.sharpness:Sharpness"
 
     metric: Literal["sharpness"] = "sharpness"
-    size: int = Field(224, ge=8)
+    size: int = Field(224, ge=8, le=8192)
     """Pixels of the square that is scored: short side resized, centre cut out."""
 
 
@@ -94,6 +95,15 @@ class ClipScore(MetricSettings):
 
     metric: Literal["clip_score"] = "clip_score"
     encoder: Encoder = Encoder()
+
+    @model_validator(mode="after")
+    def _reads_text(self) -> Self:
+        if self.encoder.library != "open_clip":
+            raise ValueError(
+                f"metric {self.label} needs an encoder that reads text, of open_clip, got one of "
+                f"{self.encoder.library}"
+            )
+        return self
 
 
 class Scs(MetricSettings):
@@ -261,9 +271,9 @@ class Kid(_Inception):
     scorer = "raypipe.metrics.inception:Inception"
 
     metric: Literal["kid"] = "kid"
-    subsets: int = Field(100, ge=1)
-    subset_size: int = Field(1000, ge=2)
-    seed: int = 0
+    subsets: int = Field(100, ge=1, le=100_000)
+    subset_size: int = Field(1000, ge=2, le=1_000_000)
+    seed: Seed = 0
 
 
 Metric = Annotated[

@@ -16,9 +16,10 @@ from torch.nn import functional
 from transformers import BertTokenizer
 
 from raypipe.config.networks import FACE_TEXT, Reward, RewardFacts
-from raypipe.models.reward.files import FACTS, find_reward, save_reward
+from raypipe.models.reward.files import save_reward
 from raypipe.models.reward.input import ADDED_TOKENS, Texts, preprocess
 from raypipe.models.reward.keys import Geometry
+from raypipe.models.reward.layout import FACTS, find_reward
 from raypipe.models.reward.network import RewardNetwork, new_network
 from raypipe.models.reward.scores import load_reward
 

@@ -7,16 +7,17 @@ from raypipe.config.model import Lora, Model
 from raypipe.config.networks import Encoder
 from raypipe.errors import UserError
 from raypipe.weights.families import ENCODED
+from raypipe.weights.headers import check_weights_folder, read_json, safetensors_shapes
 from raypipe.weights.locate import (
     fingerprint,
     hub_commit,
     is_local,
     locate,
-    lora_file,
     pipeline_index,
-    safetensors_shapes,
 )
-from raypipe.weights.lora_names import DOWN, ORIGINAL, names_of, part_of
+from raypipe.weights.lora_headers import check_lora_fits
+from raypipe.weights.options import check_options
+from raypipe.weights.pipeline_headers import check_network, check_pipeline
 from raypipe.weights.trust import check_folder
 
 
@@ -34,14 +35,21 @@ def check_exists(config: Encoder) -> None:
         return
     import open_clip
 
-    known = open_clip.list_models()
-    if config.id not in known:
-        raise UserError(f"open_clip has no model {config.id}{near_name(config.id, known)}")
+    check_architecture(config.id)
     tags = open_clip.list_pretrained_tags_by_model(config.id)
     if config.pretrained not in tags:
         raise UserError(
             f"open_clip has no weights {config.pretrained} of {config.id}; it has {', '.join(tags)}"
         )
+
+
+def check_architecture(name: str) -> None:
+    """UserError, suggesting the near miss, for an architecture that open_clip does not know."""
+    import open_clip
+
+    known = open_clip.list_models()
+    if name not in known:
+        raise UserError(f"open_clip has no model {name}{near_name(name, known)}")
 
 
 def near_name(name: str, known: list[str]) -> str:
@@ -69,9 +77,13 @@ def model_identity(model: Model) -> dict[str, Any]:
             )
         if is_local(where):
             check_folder(Path(where), f"model {model.name}")
+            without = "vae" if model.vae is not None else ""
+            check_pipeline(Path(where), model.variant, f"model {model.name}", without)
         weights = {"weights": fingerprint(where, model.revision, f"model {model.name}")}
+    check_options(model)
     if model.vae is not None and is_local(locate(model.vae)):
         check_folder(Path(locate(model.vae)), f"VAE of model {model.name}")
+        _check_vae(Path(locate(model.vae)), f"VAE of model {model.name}")
     identity: dict[str, Any] = {
         **weights,
         "variant": model.variant,
@@ -87,6 +99,15 @@ def model_identity(model: Model) -> dict[str, Any]:
         if model.config is None:
             check_lora_fits(where, model.lora, model.name)
     return identity
+
+
+def _check_vae(folder: Path, what: str) -> None:
+    if not folder.is_dir():
+        raise UserError(f"{what} must be a directory, got {folder}")
+    files = check_weights_folder(folder, ["diffusion_pytorch_model*.safetensors"], what)
+    kind = read_json(folder / "config.json", what).get("_class_name", "AutoencoderKL")
+    indices = folder.glob("*.safetensors.index*.json")
+    check_network(folder, [*files, *indices], str(kind), what)
 
 
 def lora_identity(lora: Lora, model_name: str) -> dict[str, Any]:
@@ -105,11 +126,35 @@ def encoder_identity(encoder: Encoder) -> dict[str, Any]:
         check_exists(encoder)
         return encoder.model_dump(mode="json")
     marker = "open_clip_config.json" if encoder.library == "open_clip" else "config.json"
-    if "://" not in where and not (Path(where) / marker).is_file():
-        raise UserError(f"an encoder directory must hold {marker}: {where}")
     if "://" not in where:
+        if not (Path(where) / marker).is_file():
+            raise UserError(f"an encoder directory must hold {marker}: {where}")
         check_folder(Path(where), f"encoder {encoder.id}")
+        _check_encoder(Path(where), marker)
     return {"library": encoder.library, "weights": fingerprint(where, None, "encoder")}
+
+
+def _check_encoder(folder: Path, marker: str) -> None:
+    """UserError for an encoder's directory that its library would not load."""
+    what = f"encoder {folder}"
+    config = read_json(folder / marker, what)
+    key = "model_cfg" if marker.startswith("open_clip") else "architecture"
+    if not config.get(key):
+        raise UserError(f"{marker} of an encoder must have {key}: {folder}")
+    files = check_weights_folder(folder, ["*.safetensors", "*.bin", "*.pt", "*.pth"], what)
+    sizes = config[key] if isinstance(config[key], dict) else {}
+    if files[0].suffix == ".safetensors" and "text_cfg" in sizes:
+        _check_text_tower(files[0], sizes["text_cfg"], what)
+
+
+def _check_text_tower(file: Path, text: Any, what: str) -> None:
+    shape = safetensors_shapes(file).get("token_embedding.weight")
+    wanted = tuple(text.get(key) for key in ("vocab_size", "width")) if text else ()
+    if shape is not None and all(isinstance(n, int) for n in wanted) and shape != wanted:
+        raise UserError(
+            f"weights of {what} must fit its config: the text's vocab_size and width are "
+            f"{' and '.join(map(str, wanted))}, the weights have {' and '.join(map(str, shape))}"
+        )
 
 
 def can_encode_apart(model: Model) -> bool:
@@ -135,45 +180,3 @@ def pinned_model(model: Model) -> Model:
             commit = hub_commit(where, model.lora.revision, what)
             commits["lora"] = model.lora.model_copy(update={"revision": commit})
     return model.model_copy(update=commits)
-
-
-def check_lora_fits(base: str, lora: Lora, name: str) -> None:
-    """Compare the LoRA's layers with the base model's modules, by file headers.
-
-    Only for local files; the first actor checks other files, and layers with the names of the
-    original code.
-    """
-    file = lora_file(lora)
-    if file is None or not is_local(base):
-        return
-    tensors = safetensors_shapes(file)
-    if not any("lora" in key for key in tensors):
-        raise UserError(f"the file holds no LoRA weights: {file} (model {name})")
-    inputs = _inputs_by_layer(Path(base))
-    for key, shape in tensors.items():
-        ending = next((ending for ending in DOWN if key.endswith(ending)), None)
-        if ending is None:
-            continue
-        layer = key.removesuffix(ending)
-        part, path = part_of(layer)
-        target = inputs.get((part, path))
-        if target != shape[1] and not path.startswith(ORIGINAL):
-            found = "no such module" if target is None else f"which takes {target} inputs"
-            raise UserError(
-                f"a LoRA must fit its model: {file.name} changes {layer} "
-                f"({shape[1]} inputs), {found} in model {name}"
-            )
-
-
-def _inputs_by_layer(base: Path) -> dict[tuple[str, str], int]:
-    """How many inputs each layer takes, by its part and each name that LoRA files have for it."""
-    parts = {"unet": "denoiser", "transformer": "denoiser"}
-    inputs = {}
-    for folder in ("unet", "transformer", "text_encoder", "text_encoder_2"):
-        part = parts.get(folder, folder)
-        for file in sorted((base / folder).glob("*.safetensors")):
-            for key, shape in safetensors_shapes(file).items():
-                if key.endswith(".weight") and len(shape) > 1:
-                    for name in names_of(key.removesuffix(".weight"), part):
-                        inputs[part, name] = shape[1]
-    return inputs

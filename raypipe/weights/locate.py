@@ -5,13 +5,12 @@ Nothing here imports torch: a directory's files are read as files, a safetensors
 
 import hashlib
 import json
-import struct
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from raypipe.config.model import Lora, Model
-from raypipe.core.limits import HEADER, parse_json
+from raypipe.core.limits import parse_json
 from raypipe.errors import UserError
 from raypipe.storage.files import read_text
 from raypipe.weights.trust import INDEX, check_index
@@ -36,7 +35,11 @@ def locate(identifier: str) -> str:
 
 def is_local(identifier: str) -> bool:
     """Whether an id is meant as a path: it exists, or looks like nothing a hub could name."""
-    return Path(identifier).exists() or identifier.startswith((".", "/"))
+    try:
+        is_there = Path(identifier).exists()
+    except (OSError, ValueError):  # too long, or with a NUL
+        is_there = False
+    return is_there or identifier.startswith((".", "/"))
 
 
 def pipeline_index(model: Model, name: str = INDEX) -> dict[str, Any]:
@@ -55,7 +58,9 @@ def pipeline_index(model: Model, name: str = INDEX) -> dict[str, Any]:
             folder = download(where, revision, [name], f"model {model.name}")
             text = (folder / name).read_text()
         index = dict(parse_json(text))
-    except (OSError, ValueError, TypeError) as error:
+        if name == INDEX and not isinstance(index.get("_class_name"), str):
+            raise ValueError("it must name its _class_name")
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise UserError(f"model {model.name} has no readable {name}: {error}") from None
     if name == INDEX:
         check_index(index, f"model {model.name}", f"{where}/{name}")
@@ -79,6 +84,12 @@ def fingerprint(
 @cache
 def _hash_files(where: str, what: str, suffixes: frozenset[str]) -> str:
     root = Path(where)
+    try:
+        is_there = root.exists()
+    except OSError as error:
+        raise UserError(f"{what} cannot be read: {where}: {error.strerror}") from None
+    if not is_there:
+        raise UserError(f"{what} not found: {where}")
     if root.is_file():
         files = [root]
     else:
@@ -135,26 +146,6 @@ def _cached_commit(where: str, revision: str | None) -> str | None:
         return Path(snapshot_download(where, revision=revision, local_files_only=True)).name
     except OSError:
         return None
-
-
-def safetensors_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of a safetensors file's tensors, from its header alone."""
-    try:
-        with path.open("rb") as stream:
-            (length,) = struct.unpack("<Q", stream.read(8))
-            if length > path.stat().st_size:
-                raise ValueError("the header is longer than the file")
-            if length > HEADER:
-                raise UserError(
-                    f"the header of a safetensors file must have at most {HEADER:,} bytes, got "
-                    f"{length:,}: {path}"
-                )
-            header = parse_json(stream.read(length))
-        return {name: tuple(v["shape"]) for name, v in header.items() if name != "__metadata__"}
-    except FileNotFoundError:
-        raise UserError(f"file not found: {path}") from None
-    except (OSError, ValueError, struct.error, AttributeError, KeyError, TypeError):
-        raise UserError(f"a safetensors file was expected, got {path}") from None
 
 
 def lora_file(lora: Lora) -> Path | None:

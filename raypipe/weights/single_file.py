@@ -9,14 +9,9 @@ from typing import Any
 
 from raypipe.config.model import Model
 from raypipe.errors import UserError
-from raypipe.weights.locate import (
-    CONFIG_SUFFIXES,
-    fingerprint,
-    is_local,
-    locate,
-    safetensors_shapes,
-)
-from raypipe.weights.trust import check_folder, read_config
+from raypipe.weights.headers import read_json, safetensors_shapes
+from raypipe.weights.locate import CONFIG_SUFFIXES, fingerprint, is_local, locate
+from raypipe.weights.trust import check_folder
 
 
 def split_hub_file(where: str, what: str) -> tuple[str, str]:
@@ -61,7 +56,7 @@ def _check_single_file(file: Path, config: Path, name: str) -> None:
         )
     unet = config / "unet" / "config.json"
     if unet.is_file():
-        expected = read_config(unet, f"model {name}").get("cross_attention_dim")
+        expected = read_json(unet, f"config of model {name}").get("cross_attention_dim")
         if widths != {expected}:
             raise UserError(
                 f"a single file must be of its config's family: {config} has text of width "

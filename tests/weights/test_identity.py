@@ -16,8 +16,9 @@ from safetensors.numpy import save_file
 from raypipe.config.model import Lora, Model
 from raypipe.config.networks import Encoder
 from raypipe.errors import UserError
+from raypipe.weights.headers import safetensors_shapes
 from raypipe.weights.identity import encoder_identity, model_identity
-from raypipe.weights.locate import fingerprint, locate, lora_file, safetensors_shapes
+from raypipe.weights.locate import fingerprint, locate, lora_file
 from tests.support.mistakes import mistake
 
 
@@ -70,11 +71,14 @@ def test_which_file_holds_what_matters(tmp_path):
 
 def test_what_decides_a_picture_is_in_the_identity(tiny_models, copy):
     plain = identity(tiny_models.sdxl)
+    half = copy("sdxl")
+    for file in half.rglob("*.safetensors"):
+        shutil.copy(file, file.with_suffix(".fp16.safetensors"))
     lora = {"id": str(tiny_models.lora)}
     others = [
         identity(tiny_models.pixart),
         identity(tiny_models.sdxl, dtype="float16"),
-        identity(tiny_models.sdxl, variant="fp16"),
+        identity(half, variant="fp16"),
         identity(tiny_models.sdxl, vae=str(tiny_models.sdxl / "vae")),
         identity(tiny_models.sdxl, options={"clip_skip": 1}),
         identity(tiny_models.sdxl, lora=lora),
@@ -93,7 +97,7 @@ def test_a_model_that_is_no_pipeline_is_refused(tiny_models, tmp_path):
 
 def test_a_vae_must_be_there(tiny_models, tmp_path):
     model = Model(name="m", id=str(tiny_models.sdxl), vae=str(tmp_path / "absent"))
-    told = f"no weights found for VAE of model m: {tmp_path}/absent"
+    told = f"VAE of model m must be a directory, got {tmp_path}/absent"
     assert mistake(model_identity, model) == told
 
 

@@ -1,7 +1,7 @@
 """A UNet with a LoRA to train; the base model is available without a copy."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import diffusers
 import torch
@@ -18,23 +18,38 @@ NAME = "face"
 """Of the adapter, which no file holds."""
 
 
-def check_targets(model: Model, targets: Sequence[str]) -> None:
-    """UserError for a target that no layer of the model's UNet has; reads its config alone."""
+def check_adapter(model: Model, adapter: Adapter) -> None:
+    """UserError for a target that no layer of the model's UNet has, or a rank beyond all layers.
+
+    Reads the UNet's config alone.
+    """
     config = pipeline_index(model, "unet/config.json")
-    with torch.device("meta"):
-        unet = diffusers.UNet2DConditionModel.from_config(config)
-    layers = [
-        path
+    try:
+        with torch.device("meta"):
+            unet = diffusers.UNet2DConditionModel.from_config(config)
+    except (ValueError, TypeError, KeyError, IndexError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"unet/config.json of model {model.name} is of no UNet: {reason}") from None
+    sides = {
+        path: min(module.weight.shape[0], module.weight[0].numel())
         for path, module in unet.named_modules()
         if isinstance(module, torch.nn.Linear | torch.nn.Conv2d)
-    ]
-    for target in targets:
-        if not any(path == target or path.endswith(f".{target}") for path in layers):
-            ends = sorted({path.rpartition(".")[2] for path in layers if not path[-1].isdigit()})
+    }
+    largest = 0
+    for target in adapter.targets:
+        found = [n for path, n in sides.items() if path == target or path.endswith(f".{target}")]
+        if not found:
+            ends = sorted({path.rpartition(".")[2] for path in sides if not path[-1].isdigit()})
             raise UserError(
                 f"adapter.targets must be ends of layers' names in the UNet of model {model.name}, "
                 f"got {target}; there are {', '.join(ends)}"
             )
+        largest = max(largest, *found)
+    if adapter.rank > largest:
+        raise UserError(
+            f"adapter.rank must not exceed {largest}, the rank of the largest layer among "
+            f"{', '.join(adapter.targets)}, got {adapter.rank}"
+        )
 
 
 def add_adapter(unet: diffusers.UNet2DConditionModel, settings: Adapter, seed: int) -> None:

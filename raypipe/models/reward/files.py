@@ -7,76 +7,22 @@ names, config.json (`RewardFacts`) and the tokenizer.
 """
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import pydantic
 import torch
 import transformers
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from raypipe.config.networks import Kind, RewardFacts
-from raypipe.core.limits import parse_json
+from raypipe.config.networks import RewardFacts
 from raypipe.errors import UserError
-from raypipe.models.reward.input import VOCABULARY_FILES, Texts, read_tokenizer
+from raypipe.models.reward.input import Texts, read_tokenizer
+from raypipe.models.reward.layout import FACTS, OWN, RewardFiles, check_sizes
 from raypipe.models.reward.network import (
     RewardNetwork,
     load_upstream_state_dict,
     upstream_state_dict,
 )
-from raypipe.weights.node import bert_on_node
-
-OWN, FACTS, MED_CONFIG = "model.safetensors", "config.json", "med_config.json"
-
-PUBLISHED: dict[str, Kind] = {"ImageReward.pt": "image_reward", "FS_model.pt": "face_score"}
-"""Names of published files, and what they are."""
-
-_MED_KEYS = {
-    "hidden_size": "text_width",
-    "intermediate_size": "text_mlp",
-    "num_hidden_layers": "text_layers",
-    "vocab_size": "vocabulary",
-    "max_position_embeddings": "positions",
-}
-
-
-@dataclass(frozen=True)
-class RewardFiles:
-    """Where a reward's files are on this node, and what the tensors do not show."""
-
-    weights: Path
-    facts: RewardFacts
-    med_config: dict[str, Any] | None
-    """The content of med_config.json, where there is one."""
-
-    @property
-    def tokenizer(self) -> Path:
-        """The tokenizer's directory: the reward's own, else bert-base-uncased, fetched."""
-        folder = self.weights.parent
-        if self.weights.name == OWN or any((folder / f).is_file() for f in VOCABULARY_FILES):
-            return folder
-        return Path(bert_on_node())
-
-
-def find_reward(folder: Path) -> RewardFiles:
-    """The files of a reward's directory. UserError where it is in none of the layouts."""
-    if (folder / OWN).is_file():
-        return RewardFiles(folder / OWN, _facts(folder / FACTS), None)
-    found = [path for name in PUBLISHED for path in sorted(folder.rglob(name))]
-    if len(found) != 1:
-        raise UserError(
-            f"a reward's directory must hold {OWN} or one of {', '.join(PUBLISHED)}, got "
-            f"{len(found) or 'none'}: {folder}"
-        )
-    weights, med_config = found[0], None
-    heads = RewardFacts.model_fields["heads"].default
-    if (weights.parent / MED_CONFIG).is_file():
-        med_config = _json(weights.parent / MED_CONFIG)
-        heads = (heads[0], med_config.get("num_attention_heads", heads[1]))
-    facts = _validated({"kind": PUBLISHED[weights.name], "heads": heads}, weights.parent)
-    return RewardFiles(weights, facts, med_config)
 
 
 def read_reward(files: RewardFiles) -> tuple[RewardNetwork, Texts, RewardFacts]:
@@ -94,21 +40,7 @@ def read_reward(files: RewardFiles) -> tuple[RewardNetwork, Texts, RewardFacts]:
     sizes = network.sizes
     if files.weights.name != OWN:  # only the tensors show the size then
         facts = facts.model_copy(update={"image_size": sizes.image})
-    checks = {"image_size": (facts.image_size, sizes.image)}
-    for key, name in _MED_KEYS.items():
-        if files.med_config and key in files.med_config:
-            checks[key] = (files.med_config[key], getattr(sizes, name))
-    for key, (expected, got) in checks.items():
-        if expected != got:
-            raise UserError(
-                f"a reward's weights must fit its config: {key} is {expected}, the weights have "
-                f"{got}: {weights}"
-            )
-    if facts.max_length > sizes.positions:
-        raise UserError(
-            f"max_length must not exceed the {sizes.positions} positions of the weights, got "
-            f"{facts.max_length}: {weights.parent}"
-        )
+    check_sizes(files, facts, sizes)
     tokenizer = read_tokenizer(files.tokenizer, sizes.vocabulary, adds=weights.name != OWN)
     return network, Texts(tokenizer, facts.max_length), facts
 
@@ -150,31 +82,6 @@ def _tensors(file: Path) -> dict[str, torch.Tensor]:
     if not isinstance(state, dict) or not all(map(torch.is_tensor, state.values())):
         raise ValueError(f"it must hold tensors by name, got {type(state).__name__}")
     return state
-
-
-def _facts(file: Path) -> RewardFacts:
-    if not file.is_file():
-        raise UserError(f"a reward's directory must hold {FACTS} beside {OWN}: {file.parent}")
-    return _validated(_json(file), file)
-
-
-def _validated(tree: dict[str, Any], where: Path) -> RewardFacts:
-    try:
-        return RewardFacts.model_validate(tree)
-    except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        raise UserError(f"{where}: {key}: {first['msg']}, got {first['input']!r}") from None
-
-
-def _json(file: Path) -> dict[str, Any]:
-    try:
-        tree = parse_json(file.read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file} cannot be read: {error}") from None
-    if not isinstance(tree, dict):
-        raise UserError(f"{file} must hold a mapping, got {type(tree).__name__}")
-    return tree
 
 
 def without_padding(tokenizer):

@@ -13,14 +13,13 @@ from torchvision.transforms import functional as transform
 
 from raypipe.config.networks import FACE_TEXT, RewardFacts
 from raypipe.errors import UserError
+from raypipe.models.reward.layout import VOCABULARY_FILES
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 ADDED_TOKENS = ("[DEC]", "[ENC]")
 """What BLIP adds to the 30,522 tokens of bert-base-uncased, in this order."""
-
-VOCABULARY_FILES = ("vocab.txt", "tokenizer.json")
 
 
 def preprocess(image: Image.Image, size: int = 224) -> torch.Tensor:

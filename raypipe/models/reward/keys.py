@@ -8,8 +8,7 @@ import math
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-
-import torch
+from typing import Protocol
 
 VISION, TEXT = "blip.visual_encoder.", "blip.text_encoder."
 
@@ -40,6 +39,13 @@ _VISION_NAMES = (
     ("norm1.", "layer_norm1."),
     ("norm2.", "layer_norm2."),
 )
+
+
+class Shaped(Protocol):
+    """A tensor, or what a file's header tells of one."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
 
 
 @dataclass(frozen=True)
@@ -93,7 +99,7 @@ def port_name(name: str) -> str:
     return "vision." + name
 
 
-def geometry(state: Mapping[str, torch.Tensor], heads: tuple[int, int]) -> Geometry:
+def geometry(state: Mapping[str, Shaped], heads: tuple[int, int]) -> Geometry:
     """Read the sizes off the tensors; the `heads` of vision and text must be given.
 
     Raises ValueError, with the names, for missing and foreign keys, and for sizes that fit no
@@ -143,7 +149,7 @@ def _check_names(state: Collection[str], needed: list[str]) -> None:
         raise ValueError(f"the weights of a reward must be ImageReward's: {'; '.join(found)}")
 
 
-def _shape(state: Mapping[str, torch.Tensor], name: str, dimensions: int) -> tuple[int, ...]:
+def _shape(state: Mapping[str, Shaped], name: str, dimensions: int) -> tuple[int, ...]:
     shape = tuple(state[name].shape)
     if len(shape) != dimensions:
         raise ValueError(f"{name} must have {dimensions} dimensions, got shape {shape}")

@@ -10,8 +10,9 @@ from PIL import Image
 
 from raypipe.config.networks import Reward, RewardFacts
 from raypipe.models.memory import pieces_on
-from raypipe.models.reward.files import RewardFiles, find_reward, read_reward
+from raypipe.models.reward.files import read_reward
 from raypipe.models.reward.input import preprocess, standardized, texts_for
+from raypipe.models.reward.layout import RewardFiles, find_reward
 from raypipe.weights.node import reward_on_node
 
 

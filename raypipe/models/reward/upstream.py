@@ -20,12 +20,12 @@ from PIL import Image
 
 from raypipe.config.networks import Reward
 from raypipe.errors import UserError
-from raypipe.models.reward.files import RewardFiles
 from raypipe.models.reward.input import standardized, texts_for
+from raypipe.models.reward.layout import DEFAULT as DEFAULT
+from raypipe.models.reward.layout import VARIABLE as VARIABLE
+from raypipe.models.reward.layout import RewardFiles, interpreter
 
-VARIABLE = "RAYPIPE_IMAGEREWARD_PYTHON"
 WORKER = Path(__file__).with_name("upstream_worker.py")
-DEFAULT = Path(__file__).parents[3] / ".venv-imagereward" / "bin" / "python"
 
 MED_CONFIG = {
     "architectures": ["BertModel"],
@@ -48,17 +48,6 @@ MED_CONFIG = {
 """The text encoder's sizes, for weights that come without med_config.json."""
 
 PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA")
-
-
-def interpreter(config: Reward) -> Path:
-    """The Python that has image-reward. UserError, with the install command, without one."""
-    path = Path(config.interpreter or os.environ.get(VARIABLE) or DEFAULT).expanduser()
-    if not os.access(path, os.X_OK):
-        raise UserError(
-            f"backend upstream needs the environment of image-reward: run `make env-imagereward`, "
-            f"or set interpreter or {VARIABLE}; got {path}"
-        )
-    return path
 
 
 class UpstreamReward:

@@ -10,6 +10,8 @@ from raypipe.config.strict import JobConfig
 class Agreement(JobConfig):
     """jobs/agreement.py: do people agree with each other, and the scores with people?"""
 
+    free = JobConfig.free | {"scores", "failed_checks", "shown"}
+
     run: FilePath
     """Finished run of jobs/annotate.py."""
     scores: FilePath | None = None
@@ -18,5 +20,5 @@ class Agreement(JobConfig):
     failed_checks: float = Field(0.5, ge=0, le=1)
     """Annotators who fail a larger share of the checks are left out."""
     statistics: Statistics = Statistics()
-    shown: int = Field(24, ge=0)
+    shown: int = Field(24, ge=0, le=10_000)
     """Questions shown on the page, with pictures, answers and scores."""

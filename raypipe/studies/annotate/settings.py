@@ -4,6 +4,7 @@ from pydantic import Field
 
 from raypipe.config.paths import FilePath
 from raypipe.config.strict import JobConfig
+from raypipe.config.values import AnySeed
 
 CONSENT = (
     "I take part of my own will. I may stop at any time, without a reason. My answers are kept "
@@ -21,16 +22,16 @@ class Annotate(JobConfig):
     """Finished run of jobs/questions.py."""
     port: int = Field(8000, ge=0, le=65535)
     """Where the app listens; 0: any free one."""
-    share_on: str | None = None
+    share_on: str | None = Field(None, pattern=r"^\S+$", max_length=253)
     """Host or address at which others reach the app; None: this machine alone does."""
     public_url: str | None = Field(None, pattern=r"^https?://[A-Za-z0-9.:\[\]-]{1,255}/?$")
     """Where annotators reach the app through a proxy, such as https://study.example.org; None: at
     the address on which it listens. With https, cookies are sent over TLS alone."""
     annotators: int = Field(100, ge=1, le=100_000)
     """People who may join; then joining is closed."""
-    seed: int = 0
+    seed: AnySeed = 0
     """Another one gives other orders and sides; those depend on the server's secret as well."""
-    consent: str = Field(CONSENT, min_length=1)
+    consent: str = Field(CONSENT, min_length=1, max_length=20_000)
     """What a person agrees to before the first question."""
     rate: float = Field(10.0, gt=0, le=1_000_000)
     """Sustained requests a second of one annotator; six times as many at once."""

@@ -40,20 +40,20 @@ class Setting(Strict):
     """The model's id in the config, or the encoder's name."""
     device: str
     """torch's name of the GPU, or cpu."""
-    threads: int | None = None
+    threads: int | None = Field(None, ge=1, le=10_000)
     """Of a CPU."""
-    batch: int = Field(ge=1)
+    batch: int = Field(ge=1, le=65_536)
     dtype: str | None = None
     """This and what follows: of `generate` only."""
-    width: int | None = None
-    height: int | None = None
+    width: int | None = Field(None, ge=1, le=8192)
+    height: int | None = Field(None, ge=1, le=8192)
     scheduler: str | None = None
     guided: float | None = Field(None, ge=0, le=1)
     """Share of the steps in which guidance doubles the batch inside the network."""
     compiled: bool | None = None
     lora: bool | None = None
     offload: str | None = None
-    steps: int | None = Field(None, ge=1)
+    steps: int | None = Field(None, ge=1, le=1000)
 
     @model_validator(mode="after")
     def _has_steps(self) -> Self:
@@ -65,16 +65,16 @@ class Setting(Strict):
 class Rate(Setting):
     """One row of the table."""
 
-    seconds: float = Field(gt=0)
+    seconds: float = Field(gt=0, le=1e6)
     """Seconds that a device is held for each picture."""
-    loading: float = Field(ge=0)
+    loading: float = Field(ge=0, le=1e6)
     """Seconds that an actor takes more, once: loading and warming up."""
 
 
 class Rates(Strict):
     """The table; the later of two rows for the same setting counts."""
 
-    dollars_per_hour: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
+    dollars_per_hour: dict[str, Annotated[float, Field(ge=0, le=1e6)]] = Field(default_factory=dict)
     """By device: of one GPU, or of one core of a CPU."""
     rates: Annotated[tuple[Rate, ...], BeforeValidator(lambda rows: rows or ())] = ()
     """May be empty, for rows to be appended."""

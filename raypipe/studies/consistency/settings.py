@@ -14,7 +14,10 @@ from raypipe.config.networks import Encoder
 from raypipe.config.paths import ListPath
 from raypipe.config.sections import Pool, Statistics, Storage
 from raypipe.config.strict import JobConfig, Strict, as_list
+from raypipe.config.values import Seed
 from raypipe.config.zoo import fill_sampler, keys_set
+
+Count = Annotated[int, Field(ge=0, le=100_000)]
 
 
 class Pools(Strict):
@@ -32,9 +35,9 @@ class Pools(Strict):
 class Report(Strict):
     """What the page shows."""
 
-    prompts: int = Field(24, ge=0)
+    prompts: int = Field(24, ge=0, le=10_000)
     """Prompts shown with their pictures: the most different ones at both ends."""
-    thumbnail: int = Field(160, ge=16)
+    thumbnail: int = Field(160, ge=16, le=2048)
     """Longest side of a picture on the page, pixels."""
 
 
@@ -53,7 +56,7 @@ class Consistency(JobConfig):
     """File (.txt, .csv, .jsonl, .parquet) or list; None with `images`: those found there."""
     prompt_column: str = "prompt"
     """Column of a .csv, .jsonl or .parquet file."""
-    seeds: int | tuple[int, ...] | ListPath | None = None
+    seeds: Count | tuple[Seed, ...] | ListPath | None = None
     """A count (0, 1, ...), a list, or a file of one a line; None with `images`: those found."""
     sampler: Sampler = Sampler()
     encoder: Annotated[tuple[Encoder, ...], BeforeValidator(as_list), Field(min_length=1)] = (
@@ -110,7 +113,16 @@ class Consistency(JobConfig):
             unknown = [name for name in pair if self.models and name not in names]
             if unknown or pair[0] == pair[1]:
                 raise ValueError(f"comparisons must pair two models of {names}, got {list(pair)}")
+        self._check_pairs()
         return self
+
+    def _check_pairs(self) -> None:
+        """ValueError for a pair that is there twice: every test is corrected for their number."""
+        seen: set[frozenset[str]] = set()
+        for pair in self.comparisons or ():
+            if frozenset(pair) in seen:
+                raise ValueError(f"comparisons must differ, given twice: {' and '.join(pair)}")
+            seen.add(frozenset(pair))
 
     def sampler_of(self, model: Model) -> Sampler:
         """The run's sampler with the model's own keys over it."""

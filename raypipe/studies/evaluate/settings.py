@@ -8,6 +8,7 @@ from raypipe.config.inputs import ExistingImages
 from raypipe.config.paths import FilePath
 from raypipe.config.sections import Actors, Pool, Statistics
 from raypipe.config.strict import JobConfig, Strict, as_list, near_miss, require_one
+from raypipe.config.values import Once
 from raypipe.metrics.settings import Metric, MetricSettings, OfFaces
 
 
@@ -34,7 +35,10 @@ class Evaluate(JobConfig):
     pairs: FilePath | None = None
     """Finished run of jobs/face_pairs.py: its good and bad pictures are scored as two sides."""
     splits: Annotated[
-        tuple[Literal["train", "validation", "test"], ...], BeforeValidator(as_list)
+        tuple[Literal["train", "validation", "test"], ...],
+        BeforeValidator(as_list),
+        Field(min_length=1),
+        Once,
     ] = ("test",)
     """Of `pairs`: parts whose pictures are scored."""
     metrics: tuple[Metric, ...] = Field(min_length=1)

@@ -1,13 +1,12 @@
 """The jobs that an ablation consists of, each with its config."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import ValidationError
-
 from raypipe.config.paths import base_of, find_config
-from raypipe.config.strict import JobConfig, load
+from raypipe.config.strict import JobConfig, load, validate
+from raypipe.core.ids import content_hash
 from raypipe.errors import UserError
 from raypipe.storage.files import Folder
 from raypipe.studies.face_ablation.settings import FaceAblation, Question
@@ -71,11 +70,15 @@ def make_plan(config: FaceAblation, settings: Mapping[str, type[JobConfig]]) -> 
         for seed in range(config.training_seeds):
             output = f"{Folder(config.output).uri}/loras/{variant}-{seed}"
             overrides = [*changed, f"training.seed={seed}", f"output={output}"]
-            train: Any = load(source, overrides, settings["face_lora"], base_of(source))
+            try:
+                train: Any = load(source, overrides, settings["face_lora"], base_of(source))
+            except UserError as error:
+                raise UserError(f"variants.{variant}: {error}") from None
             first = encoded.setdefault(train.keeps, output)  # general pictures or none
             if first != output:
                 train = train.model_copy(update={"encoded": first})
             trainings.append(Training(variant, seed, train))
+    _check_distinct(trainings)
     base = trainings[0].config.model.model_dump(mode="json") | {"name": BASE}
     if any(t.config.model != trainings[0].config.model for t in trainings):
         raise UserError("every variant must train the same base, but they change it")
@@ -86,11 +89,25 @@ def make_plan(config: FaceAblation, settings: Mapping[str, type[JobConfig]]) -> 
     pictures, scores = {}, {}
     for name in SETS_OF_PROMPTS:
         question: Question = getattr(config, name)
-        pictures[name] = _validated(
-            settings["consistency"], _pictures(config, question, models, name)
+        pictures[name] = validate(
+            settings["consistency"], _pictures(config, question, models, name), f"{name} (pictures)"
         )
-        scores[name] = _validated(settings["evaluate"], _scores(config, question, name))
+        scores[name] = validate(
+            settings["evaluate"], _scores(config, question, name), f"{name} (scores)"
+        )
     return Plan(tuple(trainings), pictures, scores)
+
+
+def _check_distinct(trainings: Sequence[Training]) -> None:
+    """UserError for two variants that train the same LoRA: a forgotten change."""
+    seen: dict[str, str] = {}
+    for training in trainings:
+        kept = training.config.model_dump(mode="json", exclude={"output", "encoded"})
+        twin = seen.setdefault(content_hash(kept), training.variant)
+        if twin != training.variant:
+            raise UserError(
+                f"variants must differ in what they train, but {twin} and {training.variant} do not"
+            )
 
 
 def _pictures(
@@ -122,12 +139,3 @@ def _scores(config: FaceAblation, question: Question, name: str) -> dict[str, An
         },
         "output": f"{config.output}/{name}/scores",
     }
-
-
-def _validated(kind: type[JobConfig], tree: dict[str, Any]) -> Any:
-    try:
-        return kind.model_validate(tree)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        raise UserError(f"{key}: {first['msg']}") from None

@@ -9,6 +9,7 @@ from raypipe.config.paths import FilePath
 from raypipe.config.sections import Actors, Kind, Pool
 from raypipe.config.strict import JobConfig, Strict, as_list
 from raypipe.config.training import Adapter, Training, check_workers
+from raypipe.config.values import Once
 from raypipe.config.zoo import ZOO, fill_config
 
 
@@ -22,13 +23,13 @@ class Loss(Strict):
     kind: Literal["guidance", "sft", "dpo"] = "guidance"
     form: Literal["step", "x0"] = "step"
     """Of guidance: the trajectories are compared one step further on, or at their ends."""
-    stride: int = Field(50, ge=1)
+    stride: int = Field(50, ge=1, le=999)
     """Of the form step: timesteps in a step; 1000 / stride is the number of sampling steps."""
-    weight: float = Field(1.0, ge=0)
+    weight: float = Field(1.0, ge=0, le=1e6)
     """λ of guidance."""
-    beta: float = Field(2000.0, gt=0)
+    beta: float = Field(2000.0, gt=0, le=1e6)
     """β of dpo; its authors take 2000 for Stable Diffusion 1.5 and 5000 for SDXL."""
-    keep: float = Field(0.0, ge=0)
+    keep: float = Field(0.0, ge=0, le=1e6)
     """μ: how much a change of the prediction on general pictures costs. Needs `general`."""
     weighting: Literal["uniform", "min_snr"] = "uniform"
     """Of timesteps, in the denoising and the keep term."""
@@ -42,8 +43,8 @@ class Loss(Strict):
 class Samples(Strict):
     """Pictures on the page, of the base and of the LoRA from the same noise."""
 
-    prompts: tuple[str, ...] = ()
-    seeds: int = Field(2, ge=1)
+    prompts: Annotated[tuple[str, ...], Once] = ()
+    seeds: int = Field(2, ge=1, le=1000)
     """Pictures of each prompt, seeds from 0 on."""
 
 
@@ -65,9 +66,13 @@ class FaceLora(JobConfig):
     """The base: a checkpoint of Stable Diffusion 1.5 or SDXL for text to image."""
     sampler: Sampler = Sampler()
     """Its width and height, which are equal, are what is trained at; the rest is of `samples`."""
-    pairs: Annotated[tuple[FilePath, ...], BeforeValidator(as_list), Field(min_length=1)]
+    pairs: Annotated[tuple[FilePath, ...], BeforeValidator(as_list), Field(min_length=1), Once]
     """Run directories of jobs/face_pairs.py, finished."""
-    kinds: tuple[Kind, ...] = ("photo", "roundtrip", "generated")
+    kinds: Annotated[tuple[Kind, ...], Field(min_length=1), Once] = (
+        "photo",
+        "roundtrip",
+        "generated",
+    )
     """Pairs to train and validate on."""
     general: FilePath | None = None
     """Run directory of jobs/consistency.py, finished: pictures and prompts that the keep term
@@ -79,7 +84,7 @@ class FaceLora(JobConfig):
     loss: Loss = Loss()
     caption_dropout: float = Field(0.1, ge=0, lt=1)
     """Share of rows whose caption is the empty text, which guidance in sampling needs."""
-    held_out: int = Field(128, ge=1)
+    held_out: int = Field(128, ge=1, le=1_000_000)
     """Rows at most of the validation split, and of general pictures, that a validation uses."""
     training: Training
     samples: Samples = Samples()

@@ -10,6 +10,7 @@ from raypipe.core import near_duplicates
 from raypipe.errors import UserError
 from raypipe.inputs.photos import list_photos
 from raypipe.inputs.runs import columns_of, finished
+from raypipe.models.faces.check import check_detector
 from raypipe.storage import schema
 from raypipe.studies.face_pairs.run import PairRun, SplitPlan
 from raypipe.studies.face_pairs.settings import FacePairs
@@ -26,6 +27,7 @@ BETWEEN = "two splits"
 
 def identity(config: FacePairs) -> dict[str, Any]:
     """All that determines what is inpainted. UserError for a model that cannot inpaint."""
+    check_detector(config.detector)
     inpainting_of(pipeline_index(config.model)["_class_name"], config.model.name)
     sampler = config.sampler_of_model.model_dump(mode="json")
     return {**model_identity(config.model), "sampler": sampler}

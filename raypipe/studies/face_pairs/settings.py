@@ -10,6 +10,7 @@ from raypipe.config.networks import Detector
 from raypipe.config.paths import FilePath
 from raypipe.config.sections import SPLITS, Actors, Pool, Storage
 from raypipe.config.strict import JobConfig, Strict
+from raypipe.config.values import AnySeed, Seed
 from raypipe.config.zoo import fill_config
 
 Strength = Annotated[float, Field(gt=0, le=1)]
@@ -18,14 +19,14 @@ Strength = Annotated[float, Field(gt=0, le=1)]
 class Mask(Strict):
     """What is inpainted, and how much of the photo the model sees."""
 
-    margin: float = Field(0.1, ge=0)
+    margin: float = Field(0.1, ge=0, le=10)
     """Share of the face's box that is added on each side."""
-    feather: float = Field(0.1, ge=0)
+    feather: float = Field(0.1, ge=0, le=10_000)
     """Width of the soft edge inside the grown box: a share of its shorter side below 1, else
     pixels."""
-    context: float = Field(2.0, ge=1)
+    context: float = Field(2.0, ge=1, le=100)
     """Side of the square that the model sees, in sides of the grown box."""
-    magnify: float = Field(1.0, ge=1)
+    magnify: float = Field(1.0, ge=1, le=100)
     """How many times a small face may be enlarged for the model. At 1 it inpaints small faces
     as badly as in whole pictures; those who repair faces take 4 and more."""
 
@@ -36,7 +37,7 @@ class Splits(Strict):
     train: float = Field(0.8, ge=0, le=1)
     validation: float = Field(0.1, ge=0, le=1)
     test: float = Field(0.1, ge=0, le=1)
-    seed: int = 0
+    seed: AnySeed = 0
     within: int = Field(15, ge=0, le=100)
     """Bits of 255 in which the perceptual hashes of near-duplicates may differ."""
     known: FilePath | None = None
@@ -66,9 +67,9 @@ class PairPools(Strict):
 class PairReport(Strict):
     """What the page shows."""
 
-    faces: int = Field(24, ge=0)
+    faces: int = Field(24, ge=0, le=10_000)
     """Faces shown with their pairs, from all over the run."""
-    thumbnail: int = Field(160, ge=16)
+    thumbnail: int = Field(160, ge=16, le=2048)
     """Longest side of a picture on the page, pixels."""
 
 
@@ -82,16 +83,18 @@ class FacePairs(JobConfig):
     sampler: Sampler = Sampler()
     """Its width and height, which are equal, are what the model sees of a photo."""
     detector: Detector = Detector()
-    longest: int = Field(1024, ge=64)
+    longest: int = Field(1024, ge=64, le=16_384)
     """Longer photos are reduced to this longest side, pixels."""
-    min_face: float = Field(32, ge=1)
+    min_face: float = Field(32, ge=1, le=16_384)
     """Shorter side of the smallest face that is inpainted, pixels of the reduced photo."""
-    faces: int = Field(4, ge=1)
+    faces: int = Field(4, ge=1, le=1000)
     """Most faces of a photo that are inpainted, the largest ones."""
     mask: Mask = Mask()
     strengths: Annotated[tuple[Strength, ...], Field(min_length=1)] = (0.5, 0.7, 0.9)
     """Every face is inpainted with each: 1 starts from noise alone, less from the noised photo."""
-    seeds: int | tuple[int, ...] = 1
+    seeds: (
+        Annotated[int, Field(ge=1, le=1000)] | Annotated[tuple[Seed, ...], Field(min_length=1)]
+    ) = 1
     """A count (0, 1, ...) or a list; every face is inpainted with each. A face's noise is drawn
     from the seed, the photo and the face's number, so that no two faces share it."""
     kinds: Annotated[
@@ -99,7 +102,7 @@ class FacePairs(JobConfig):
     ] = ("photo", "roundtrip")
     """What the good side is: the photo, the photo whose face has been through the VAE, or a photo
     that is itself a model's picture (`generated`, which stands alone)."""
-    min_change: float = Field(2.0, gt=0)
+    min_change: float = Field(2.0, gt=0, le=255)
     """Pairs that differ by less under the mask, in mean levels of 255, are refused."""
     overlap: float = Field(0.3, gt=0, le=1)
     """A face counts as found again where intersection over union of the boxes is at least this."""
@@ -123,15 +126,6 @@ class FacePairs(JobConfig):
             raise ValueError(f"each may be given once only, given twice: {twice[0]}")
         return value
 
-    @field_validator("seeds")
-    @classmethod
-    def _are_seeds(cls, value: int | tuple[int, ...]) -> int | tuple[int, ...]:
-        if value == () or (isinstance(value, int) and value < 1):
-            raise ValueError("there must be at least one seed")
-        if isinstance(value, tuple) and not all(0 <= seed < 2**63 for seed in value):
-            raise ValueError("a seed must be from 0 to 2^63 - 1")
-        return value
-
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         sampler = self.sampler_of_model
@@ -144,6 +138,10 @@ class FacePairs(JobConfig):
             )
         if sampler.guidance_interval is not None:
             raise ValueError("inpainting guides in every step: it takes no guidance_interval")
+        if self.min_face > self.longest:
+            raise ValueError(
+                f"min_face must not exceed longest, got {self.min_face:g} > {self.longest}"
+            )
         idle = [s for s in self.strengths if int(sampler.steps * s) < 1]
         if idle:
             raise ValueError(

@@ -9,6 +9,7 @@ from raypipe.config.paths import FilePath
 from raypipe.config.sections import Actors, Kind
 from raypipe.config.strict import JobConfig, Strict, as_list
 from raypipe.config.training import Training, check_workers
+from raypipe.config.values import Once, Resamples
 
 
 class TrainPools(Strict):
@@ -21,20 +22,24 @@ class TrainPools(Strict):
 class Alarm(Strict):
     """When a loss from which nothing is learned is reported."""
 
-    after: int = Field(100, ge=1)
+    after: int = Field(100, ge=1, le=10_000_000)
     """Steps whose mean is compared."""
-    within: float = Field(0.02, gt=0)
+    within: float = Field(0.02, gt=0, le=1)
     """Distance from ln 2, the loss of a coin flip."""
 
 
 class FaceScore(JobConfig):
     """jobs/face_score.py: ImageReward fine-tuned to tell good faces from bad ones."""
 
-    free = JobConfig.free | {"alarm"}
+    free = JobConfig.free | {"alarm", "alpha", "resamples"}
 
-    pairs: Annotated[tuple[FilePath, ...], BeforeValidator(as_list), Field(min_length=1)]
+    pairs: Annotated[tuple[FilePath, ...], BeforeValidator(as_list), Field(min_length=1), Once]
     """Run directories of jobs/face_pairs.py, finished."""
-    kinds: tuple[Kind, ...] = ("photo", "roundtrip", "generated")
+    kinds: Annotated[tuple[Kind, ...], Field(min_length=1), Once] = (
+        "photo",
+        "roundtrip",
+        "generated",
+    )
     """Pairs to train on; all are tested."""
     start: Reward = Reward()
     """The network that the training starts from."""
@@ -46,7 +51,7 @@ class FaceScore(JobConfig):
     alarm: Alarm = Alarm()
     alpha: float = Field(0.05, gt=0, lt=1)
     """One minus the confidence level of the intervals."""
-    resamples: int = Field(9999, ge=99)
+    resamples: Resamples = 9999
     """Bootstrap resamples of photos."""
     pools: TrainPools = TrainPools()
 

@@ -17,8 +17,9 @@ from PIL import Image
 from raypipe.config.networks import FACE_TEXT, RewardFacts
 from raypipe.core.pictures import open_picture
 from raypipe.core.ranking_loss import ranking_loss
-from raypipe.models.reward.files import find_reward, read_reward, save_reward
+from raypipe.models.reward.files import read_reward, save_reward
 from raypipe.models.reward.input import preprocess
+from raypipe.models.reward.layout import find_reward
 from raypipe.storage.files import Folder
 from raypipe.studies.face_score.data import FOLDER, read_split
 from raypipe.studies.face_score.settings import FaceScore

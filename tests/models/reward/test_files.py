@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,8 +16,9 @@ from safetensors.torch import load_file
 
 from raypipe.config.networks import Reward, RewardFacts
 from raypipe.errors import UserError
-from raypipe.models.reward.files import find_reward, read_reward, save_reward
+from raypipe.models.reward.files import read_reward, save_reward
 from raypipe.models.reward.input import preprocess
+from raypipe.models.reward.layout import find_reward
 from raypipe.models.reward.network import load_upstream_state_dict, new_network
 from raypipe.models.reward.scores import load_reward
 from raypipe.weights.node import BERT
@@ -198,18 +200,18 @@ def test_a_reward_without_a_tokenizer_asks_for_berts(published, tmp_path):
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"kind": "face"}, "kind: Input should be 'image_reward' or 'face_score', got 'face'"),
+        ({"kind": "face"}, "kind: Input should be 'image_reward' or 'face_score', got .face."),
         ({"heads": [4, 5]}, "text heads must divide the width 36, got 5"),
         ({"image_size": 64}, "image_size is 64, the weights have 32"),
         ({"max_length": 65}, "must not exceed the 64 positions of the weights, got 65"),
         ({"std": 0}, "std: Input should be greater than 0, got 0"),
-        ({"head": 4}, "head: Extra inputs are not permitted, got 4"),
+        ({"head": 4}, "unknown key head; did you mean heads?"),
     ],
 )
 def test_a_config_that_does_not_fit_is_refused(copy, change, told):
     facts = json.loads((copy / "config.json").read_text())
     (copy / "config.json").write_text(json.dumps(facts | change))
-    with pytest.raises(UserError, match=told) as error:
+    with pytest.raises(UserError, match=re.escape(told) if "?" in told else told) as error:
         load_reward(str(copy), "cpu")
     assert "\n" not in str(error.value)
 

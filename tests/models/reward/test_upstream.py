@@ -12,7 +12,7 @@ import torch
 
 from raypipe.config.networks import Reward
 from raypipe.errors import UserError
-from raypipe.models.reward.files import find_reward
+from raypipe.models.reward.layout import find_reward
 from raypipe.models.reward.scores import load_reward
 from raypipe.models.reward.upstream import VARIABLE, UpstreamReward, interpreter
 from tests.support import reward_files

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from raypipe.config.training import Adapter
 from raypipe.errors import UserError
-from raypipe.models.lora.adapter import check_targets
+from raypipe.models.lora.adapter import check_adapter
 from raypipe.studies.face_lora import plan as lora_plan
 from raypipe.studies.face_lora import run as face_lora_run
 from tests.support import finish_run, lora_runs, pair_runs
@@ -173,13 +174,13 @@ def test_pairs_that_another_family_painted_are_refused(config, inputs, tmp_path)
 
 @pytest.mark.parametrize("target", ["to_q", "to_out.0", "conv1", "mid_block.resnets.0.conv1"])
 def test_targets_are_ends_of_layers_names(config, target):
-    check_targets(config().model, [target])
+    check_adapter(config().model, Adapter(rank=4, targets=(target,)))
 
 
 @pytest.mark.parametrize("target", ["to_x", "o_q", "norm1", "attn1"])
 def test_a_target_that_no_layer_has_is_refused(config, target):
     with pytest.raises(UserError, match=rf"must be ends .* got {target}; there are .*\bto_q\b"):
-        check_targets(config().model, ["to_k", target])
+        check_adapter(config().model, Adapter(rank=4, targets=("to_k", target)))
 
 
 @pytest.mark.parametrize(
