@@ -125,6 +125,7 @@ class Recipe(Generic[C, R]):
     def perform(self, config: C, session: Session, dry_run: bool = False) -> str:
         """Do what a config asks for, or what of it is missing; returns the run directory."""
         stored = absolute(config)
+        check_answers(stored.model_dump(mode="json"))
         run = self.directory(stored.output)
         job = Job(config, stored, run, session, dry_run)
         if dry_run:
@@ -231,7 +232,6 @@ def _parse(
     path = find_config(_job_of(settings), given.config)
     config = load(path, overrides, settings, base_of(path))
     _check_output(str(getattr(config, "output", "")))
-    check_answers(config.model_dump(mode="json"))
     return config, Session(given.address, given.verbose, given.local), given.dry_run
 
 

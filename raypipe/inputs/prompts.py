@@ -3,13 +3,14 @@
 import re
 from collections import Counter
 
+from raypipe.config.values import check_text
 from raypipe.core.limits import TEXT
 from raypipe.errors import UserError
 from raypipe.inputs.rows import rows_of
 from raypipe.storage.files import read_text
 
-CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-"""What no keyboard types: control characters but tab and line breaks."""
+MOST_SEEDS = 100_000
+"""Of a run; a count in a config has the same end."""
 
 
 def read_prompts(source: str | tuple[str, ...], column: str) -> tuple[list[str], list[str]]:
@@ -21,29 +22,28 @@ def read_prompts(source: str | tuple[str, ...], column: str) -> tuple[list[str],
     """
     where = source if isinstance(source, str) else "the config's list"
     raw = _read(source, column) if isinstance(source, str) else list(source)
+    for number, prompt in enumerate(raw, 1):
+        _check_letters(
+            prompt,
+            f"prompt in line {number}" if where.endswith(".txt") else f"prompt {number}",
+            where,
+        )
     prompts = [prompt for prompt in raw if prompt.strip()]
     if not prompts:
         raise UserError(f"a prompt list must hold at least one prompt, got none: {where}")
     unique = list(dict.fromkeys(prompts))
-    _check(unique, where)
+    longest = max(map(len, unique))
+    if longest > TEXT:
+        raise UserError(f"a prompt must have at most {TEXT:,} characters, got {longest:,}: {where}")
     twice = len(prompts) - len(unique)
     warnings = [f"{twice} duplicate prompts are scored once: {where}"] if twice else []
+    lines = [prompt for prompt in unique if "\n" in prompt]
+    if lines and str(source).lower().endswith(".csv"):
+        warnings.append(
+            f"{len(lines)} prompts hold a line break, as where a quote is not closed: the first is "
+            f"{lines[0][:60]!r}: {where}"
+        )
     return unique, warnings
-
-
-def _check(prompts: list[str], where: str) -> None:
-    """UserError for a prompt that cannot be meant."""
-    for prompt in prompts:
-        if len(prompt) > TEXT:
-            raise UserError(
-                f"a prompt must have at most {TEXT:,} characters, got {len(prompt):,}: {where}"
-            )
-        if any("\ud800" <= letter <= "\udfff" for letter in prompt):
-            raise UserError(f"a prompt must be valid Unicode, got {ascii(prompt)[:80]}: {where}")
-        if CONTROL.search(prompt):
-            raise UserError(
-                f"a prompt must not hold control characters, got {ascii(prompt)[:80]}: {where}"
-            )
 
 
 def read_seeds(source: int | tuple[int, ...] | str) -> list[int]:
@@ -56,6 +56,8 @@ def read_seeds(source: int | tuple[int, ...] | str) -> list[int]:
         seeds = list(source)
     if len(seeds) < 2:
         raise UserError(f"a consistency score needs at least 2 seeds, got {len(seeds)}")
+    if len(seeds) > MOST_SEEDS:
+        raise UserError(f"there may be {MOST_SEEDS:,} seeds, got {len(seeds):,}")
     repeated = [seed for seed, times in Counter(seeds).items() if times > 1]
     if repeated:
         raise UserError(f"seeds must differ, given twice: {', '.join(map(str, repeated))}")
@@ -65,11 +67,24 @@ def read_seeds(source: int | tuple[int, ...] | str) -> list[int]:
     return seeds
 
 
-def _seed(text: str, where: str) -> int:
+def _check_letters(prompt: str, what: str, where: str) -> None:
+    """UserError for halves of surrogates and control characters, which no tokenizer is made for."""
+    if prompt.isprintable():
+        return
+    if any("\ud800" <= letter <= "\udfff" for letter in prompt):
+        raise UserError(f"a prompt must be valid Unicode, got {ascii(prompt)[:80]}: {where}")
     try:
-        return int(text)
-    except ValueError:
-        raise UserError(f"a seed must be a whole number, got {text!r}: {where}") from None
+        check_text(prompt)
+    except ValueError as error:
+        raise UserError(f"{what} {error} ({ascii(prompt)[:80]}): {where}") from None
+
+
+def _seed(text: str, where: str) -> int:
+    if not re.fullmatch(r"-?(0|[1-9][0-9]{0,30})", text):
+        raise UserError(
+            f"a seed must be a whole number in plain digits, got {text[:80]!r}: {where}"
+        )
+    return int(text)
 
 
 def _read(path: str, column: str) -> list[str]:

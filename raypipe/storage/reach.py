@@ -64,7 +64,7 @@ def _buckets(tree: Any) -> Iterator[str]:
     elif isinstance(tree, str) and tree.startswith(("s3://", "gs://")):
         scheme, _, rest = tree.partition("://")
         bucket = rest.partition("/")[0]
-        if bucket and "@" not in bucket and "?" not in bucket:  # others are refused as they are
+        if bucket and "@" not in bucket and "?" not in rest:  # others are refused as they are
             yield f"{scheme}://{bucket}"
 
 

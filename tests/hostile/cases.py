@@ -295,7 +295,8 @@ OVERRIDES: tuple[Case, ...] = (
     (
         "evaluate",
         (
-            "metrics.2={metric: image_reward, id: miniature/reward, backend: upstream, interpreter: {tmp}/python}",
+            "metrics.2={metric: image_reward, id: miniature/reward, backend: upstream}",
+            "metrics.2.interpreter={tmp}/python",
         ),
         ("image-reward", "python"),
     ),
