@@ -55,8 +55,8 @@ def check_workers(training: Training, workers: int) -> None:
     pieces = -(-training.batch // training.micro_batch)
     if pieces < workers:
         raise ValueError(
-            f"pools.train.max: every worker needs a micro-batch of its own, but a batch of {training.batch}"
-            f" has {pieces} of {training.micro_batch} for {workers} workers"
+            "pools.train.max: every worker needs a micro-batch of its own, but a batch of "
+            f"{training.batch} has {pieces} of {training.micro_batch} for {workers} workers"
         )
 
 
