@@ -39,6 +39,7 @@ SIZES = {
     "models/diffusion/compiled.py": "loads diffusers; generator and guidance_interval share it",
     "models/faces/detector.py": "chooses a backend, so that only that one is loaded",
     "report/thumbnail.py": "four studies show pictures; loads Pillow only when asked",
+    "engine/cluster.py": "all that is asked of a cluster before and after a run",
     "storage/directory.py": "every rule of a run directory side by side",
     "storage/files.py": "every way in and out of a disk or bucket, with its errors in words",
     "storage/schema.py": "every table's columns on one page, which other people's scripts rely on",
