@@ -27,6 +27,7 @@ from raypipe.engine.session import Session
 from raypipe.errors import UserError
 from raypipe.storage import claims, starts
 from raypipe.storage.directory import RunDirectory, config_hash
+from raypipe.storage.mend import mending
 from raypipe.storage.reach import check_answers
 
 C = TypeVar("C", bound=JobConfig)
@@ -135,7 +136,7 @@ class Recipe(Generic[C, R]):
             with working_on(run, stored) as is_restored:
                 if not (is_restored and self._is_finished(job)):
                     run.check(stored)
-                    self.steps(job)
+                    mending(run, stored, lambda: self.steps(job))
         return config.output
 
     def _is_finished(self, job: Job[C, R]) -> bool:

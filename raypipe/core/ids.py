@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,6 +24,27 @@ def content_hash(content: Mapping[str, Any]) -> str:
     _check_json(content, "content")
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(canonical.encode("ascii")).hexdigest()[:ID_LENGTH]
+
+
+STEM_LENGTH = 48
+"""Characters of a name that stay readable in the name of a file."""
+
+
+def file_stem(name: str) -> str:
+    """A file name, without suffix, that no other name has, on file systems that ignore case too.
+
+    A name of lower-case letters, digits, `_` and `-` is its own. Any other keeps its readable end,
+    with a hash of the exact name behind `~`, which the names of the first kind do not have.
+
+    >>> file_stem("image_reward")
+    'image_reward'
+    >>> file_stem("miniature/clip"), file_stem("Miniature/clip")
+    ('miniature-clip~6794bc234d', 'miniature-clip~7e9623ecec')
+    """
+    if re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name) and len(name) <= STEM_LENGTH:
+        return name
+    readable = re.sub(r"[^a-z0-9_]+", "-", name.lower()).strip("-")[-STEM_LENGTH:].strip("-")
+    return f"{readable or 'name'}~{hashlib.sha256(name.encode()).hexdigest()[:10]}"
 
 
 def prompt_id(prompt: str) -> str:

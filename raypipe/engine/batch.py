@@ -4,8 +4,7 @@ import pyarrow as pa
 
 from raypipe.engine import log
 from raypipe.engine.stage import SECONDS, Stage, Step, check_output
-from raypipe.storage import schema
-from raypipe.storage.directory import write_table
+from raypipe.storage import parquet, schema
 from raypipe.storage.files import Folder
 
 
@@ -25,7 +24,8 @@ def finish_batch(
         seconds = stage.device.taken() + loading_s
         kept = samples if step.keep is None else step.keep(samples)
         kept = kept.replace_schema_metadata({SECONDS: f"{seconds:.4f}"})
-        write_table(Folder(step.uri), step.file.format(batch_id=batch_id), kept)
+        name = step.file.format(batch_id=batch_id)
+        parquet.write(Folder(step.uri), name, [kept], kept.schema)
     return samples, _log_quarantined(step.name, new, samples)
 
 

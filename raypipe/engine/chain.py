@@ -101,9 +101,10 @@ class Worker:
         try:
             yield
         except (UserError, OSError) as error:
-            line = refusal(error) if isinstance(error, OSError) else str(error)
-            if line is not None:
-                ray.get(self._monitor.refuse.remote(line))
+            line = refusal(error) if isinstance(error, OSError) else None
+            mistake = error if isinstance(error, UserError) else line and UserError(line)
+            if mistake:
+                ray.get(self._monitor.refuse.remote(mistake))
             raise
 
 
@@ -146,7 +147,7 @@ def run_chain(parts: list[Part], steps: list[Step], monitor: Any) -> None:
     except ray.exceptions.RayError:
         mistake = ray.get(monitor.mistake.remote())
         if mistake is not None:
-            raise UserError(mistake) from None
+            raise mistake from None
         raise
 
 

@@ -33,14 +33,14 @@ class Monitor:
         self._attempts: Counter[tuple[str, str]] = Counter()
         self._busy_s: dict[str, dict[str, float]] = {}
         self._seen: dict[str, float] = {}
-        self._mistake: str | None = None
+        self._mistake: UserError | None = None
 
-    def refuse(self, mistake: str) -> None:
-        """Note a UserError's message."""
+    def refuse(self, mistake: UserError) -> None:
+        """Note a UserError."""
         self._mistake = self._mistake or mistake
 
-    def mistake(self) -> str | None:
-        """The first UserError's message."""
+    def mistake(self) -> UserError | None:
+        """The first UserError."""
         return self._mistake
 
     def begin(self, step: str, batch_id: str) -> int:

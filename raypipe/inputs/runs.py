@@ -4,21 +4,21 @@ Listing is done on the driver, from metadata alone; pictures are read where they
 `source` that their row names.
 """
 
-import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from raypipe.config.inputs import Images
 from raypipe.core import ids
 from raypipe.errors import UserError
 from raypipe.inputs.codec import inspect
+from raypipe.inputs.finished import finished
 from raypipe.inputs.pictures import PictureReader, list_pictures
-from raypipe.storage import schema
+from raypipe.storage import parquet, schema
+from raypipe.storage.damage import DamagedError, reading
+from raypipe.storage.directory import PART
 from raypipe.storage.files import Folder, read_ahead
 
 SIDES = ("good", "bad")
@@ -33,61 +33,53 @@ Found = tuple[bytes | None, str | None]
 """An encoded picture, or None with the reason that its run gives, if any."""
 
 
-@dataclass(frozen=True)
-class Finished:
-    """A finished run of a job that is known."""
+SCHEMAS = {
+    "images": schema.IMAGES,
+    "photos": schema.PHOTOS,
+    "pairs": schema.PAIRS,
+    "checks": schema.CHECKS,
+}
+"""Of the folders of a run that other jobs read."""
 
-    folder: Folder
-    manifest: Mapping[str, Any]
-
-    @property
-    def job(self) -> str:
-        """Which job's run it is."""
-        return str(self.manifest["job"])
-
-    @property
-    def config(self) -> Mapping[str, Any]:
-        """The resolved config that made it. UserError where the manifest has none."""
-        config = self.manifest.get("config")
-        if not isinstance(config, dict):
-            raise UserError(f"manifest.json must hold the run's config: {self.folder.uri}")
-        return config
+PLANS = {"images": "samples"}
+"""Where the plan is whose batches a folder's files are; that of all others is `sources`."""
 
 
-def finished(uri: str, job: str | Sequence[str], key: str = "run") -> Finished:
-    """A finished run of this job, or of one of these. UserError, naming the key, for anything else.
+def batch_files(folder: Folder, below: str) -> list[str]:
+    """Names of the files of a run's folder, in order: one for each batch of its plan.
 
-    Another job's run is refused even where it has folders of the same names.
+    What else lies there is not the run's. DamagedError where one is missing, or the plan.
     """
-    jobs = [job] if isinstance(job, str) else list(job)
-    folder = Folder(uri)
-    try:
-        manifest = json.loads(folder.read("manifest.json") or b"null")
-    except (OSError, ValueError):
-        manifest = None
-    if not isinstance(manifest, dict) or manifest.get("job") not in jobs:
-        known = " or ".join(f"jobs/{name}.py" for name in jobs)
-        raise UserError(f"{key} must be a finished run of {known}, got {uri}")
-    return Finished(folder, manifest)
+    plan = PLANS.get(below, "sources")
+    parts = [f"{plan}/{name}" for name in folder.names(plan) if PART.fullmatch(name)]
+    if not parts:
+        raise DamagedError(folder.uri, f"{plan}/0000.parquet", "is missing")
+    ids = {i for p in parts for i in parquet.read(folder, p, ["batch_id"])["batch_id"].to_pylist()}
+    planned = [f"{batch_id}.parquet" for batch_id in sorted(ids)]
+    there = set(folder.names(below))
+    for name in planned:
+        if name not in there:
+            raise DamagedError(folder.uri, f"{below}/{name}", "is missing")
+    return planned
 
 
 def tables(folder: Folder, below: str, columns: list[str]) -> Iterator[tuple[str, pa.Table]]:
     """Some columns of every file of a run's folder, in order, with the file's name."""
 
     def read(name: str) -> pa.Table:
-        return pq.read_table(folder.open(f"{below}/{name}"), columns=columns)
+        return parquet.read(folder, f"{below}/{name}", columns, SCHEMAS[below])
 
-    return read_ahead(folder.names(below), read)
+    return read_ahead(batch_files(folder, below), read)
 
 
 def columns_of(folder: Folder, below: str, columns: list[str]) -> pa.Table:
-    """Some columns of every file of a run's folder as one table, in order; there must be one."""
+    """Some columns of every file of a run's folder as one table, in order."""
     return pa.concat_tables(table for _, table in tables(folder, below, columns))
 
 
 def photos_of(folder: Folder, name: str) -> dict[str, bytes]:
     """Encoded photos of one file of a pair run, by their ids."""
-    photos = pq.read_table(folder.open(f"photos/{name}"), columns=["photo_id", "image"])
+    photos = parquet.read(folder, f"photos/{name}", ["photo_id", "image"], schema.PHOTOS)
     return dict(zip(*(photos[column].to_pylist() for column in photos.column_names), strict=True))
 
 
@@ -96,7 +88,7 @@ def pairs_of(folder: Folder, name: str, rows: Sequence[int] | None = None) -> li
 
     A good picture that is not stored is the photo itself, which stands in its place here.
     """
-    pairs = pq.read_table(folder.open(f"pairs/{name}"))
+    pairs = parquet.read(folder, f"pairs/{name}", schema.PAIRS.names, schema.PAIRS)
     found: list[Row] = (pairs if rows is None else pairs.take(rows)).to_pylist()
     if not all(pair["good"] for pair in found):
         photos = photos_of(folder, name)
@@ -183,9 +175,10 @@ class RunPictures:
     def read(self, sources: Sequence[str], models: Sequence[str]) -> list[Found]:
         found: dict[str, Found] = {}
         for name, rows in _by_file(sources).items():
-            table = pq.read_table(
-                self._folder.open(f"images/{name}"), columns=["image", "reason"]
-            ).take(rows)
+            columns = ["image", "reason"]
+            table = parquet.read(self._folder, f"images/{name}", columns, schema.IMAGES)
+            with reading(self._folder.uri, f"images/{name}", "the pictures of its batch"):
+                table = table.take(rows)
             for number, row in zip(rows, table.to_pylist(), strict=True):
                 found[f"{name}#{number}"] = row["image"], row["reason"]
         return [found[source] for source in sources]

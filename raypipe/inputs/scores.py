@@ -1,17 +1,16 @@
 """Scores of a finished run of jobs/evaluate.py, by metric and picture."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from raypipe.config.strict import near_miss
 from raypipe.errors import UserError
-from raypipe.inputs.runs import finished
+from raypipe.inputs.finished import finished
 from raypipe.storage import schema
+from raypipe.storage.damage import reading
 
 NOT_JUDGED = {
     "set": "it compares sets of pictures",
@@ -42,20 +41,21 @@ def read_scores(uri: str, metrics: Sequence[str] = (), key: str = "run") -> Scor
     metrics: names of those that are wanted; none: all that score single pictures. UserError for
     another directory, and for names that are not metrics of it.
     """
-    folder = finished(uri, "evaluate", key).folder
-    try:
-        results = json.loads(folder.read("results.json") or b"{}")
-        table = pq.read_table(folder.open("scores.parquet"))
+    run = finished(uri, "evaluate", key)
+    results, table = run.json("results.json"), run.table("scores.parquet", schema.TABLE)
+    with reading(run.folder.uri, "results.json", "the results of jobs/evaluate.py"):
         records = {record["name"]: record for record in results["metrics"]}
-        assert set(schema.TABLE.names) <= set(table.column_names)
-    except (OSError, ValueError, KeyError, AssertionError):
-        raise UserError(f"{key} has no scores that can be read: {uri}") from None
+        kinds_of = {name: record["reads"] for name, record in records.items()}
+    with reading(run.folder.uri, "scores.parquet", "the scores of jobs/evaluate.py"):
+        for name in (n for n, kind in kinds_of.items() if kind not in NOT_JUDGED):
+            assert pa.types.is_floating(table.schema.field(name).type), f"{name} is no number"
+            assert table.schema.field(f"{name}.reason").type == pa.string(), f"{name} has no reason"
     for name in metrics:
         if name not in records:
             near = near_miss(name, list(records)).replace("known keys", "its metrics")
             raise UserError(f"metrics: {uri} has no metric {name}{near}")
     names = list(metrics) or list(records)
-    kinds = {name: records[name]["reads"] for name in names}
+    kinds = {name: kinds_of[name] for name in names}
     sets = {name: NOT_JUDGED[kind] for name, kind in kinds.items() if kind in NOT_JUDGED}
     judged = [name for name in names if name not in sets]
     if not judged:

@@ -24,7 +24,8 @@ from raypipe.config.sections import SPLITS
 from raypipe.config.strict import Strict
 from raypipe.errors import UserError
 from raypipe.inputs.codec import decode
-from raypipe.inputs.runs import PairPictures, Pictures, Row, RunPictures, finished, read_usable
+from raypipe.inputs.finished import finished
+from raypipe.inputs.runs import PairPictures, Pictures, Row, RunPictures, read_usable
 from raypipe.storage import schema
 from raypipe.storage.files import Folder
 

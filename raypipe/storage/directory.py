@@ -2,7 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, ClassVar
 
@@ -16,11 +18,27 @@ from raypipe.config.strict import JobConfig, changes, dump
 from raypipe.core.address import ID, LONGEST
 from raypipe.core.ids import content_hash
 from raypipe.errors import UserError
-from raypipe.storage import claims, plans, starts
+from raypipe.storage import claims, parquet, plans, starts
+from raypipe.storage import manifest as manifests
+from raypipe.storage.damage import DamagedError, parse_json, reading
 from raypipe.storage.files import Folder, open_uri, read_whole
 
 GROUP = 2_000
 """Rows in a row group of the plan: what one task of the cluster reads at a time."""
+
+
+PART = re.compile(r"[0-9]{4,}\.parquet")
+"""Names of the parts of a plan; what else lies in its folder is not ours."""
+
+
+@dataclass(frozen=True)
+class BatchFile:
+    """A file that the plan of a run asks for."""
+
+    name: str
+    """Below the run directory."""
+    check: Callable[[parquet.ParquetFile], None]
+    """Raises DamagedError unless its content is that of its batch."""
 
 
 class RunDirectory:
@@ -40,6 +58,10 @@ class RunDirectory:
     """What one process does with it at a time."""
     folders: ClassVar[tuple[str, ...]] = ("samples", "metrics")
     """Folders below it in which files are written one by one."""
+    made: ClassVar[tuple[str, ...]] = ()
+    """Those whose files are made of the plan, and are made again where they are damaged."""
+    kept: ClassVar[tuple[str, ...]] = ("", "model")
+    """Those whose files the manifest names, with their digests."""
 
     def __init__(self, uri: str):
         self.folder = Folder(uri)
@@ -94,13 +116,12 @@ class RunDirectory:
     def manifest(self) -> dict[str, Any] | None:
         """The manifest, or None while the run is not complete."""
         try:
-            data = self.folder.read("manifest.json")
-            manifest = None if data is None else json.loads(data)
+            manifest = manifests.read(self.folder)
         except OSError as error:
             raise UserError(f"output cannot be used: {self.uri}: {error}") from None
-        except ValueError:
-            return None  # not ours: `check` reports it
-        return manifest if isinstance(manifest, dict) and "config_hash" in manifest else None
+        except DamagedError:
+            return None  # it is written anew; one that is not ours, `check` reports
+        return manifest if manifest is not None and "config_hash" in manifest else None
 
     def check(self, config: JobConfig) -> None:
         """Refuse a config that changes a setting of what is there, naming the keys."""
@@ -120,7 +141,8 @@ class RunDirectory:
                 f"the output directory must be empty or a run's of this job, but {self.uri} holds "
                 f"{', '.join(names[:5])}"
             )
-        keys = self.changed_keys(before, config.model_dump(mode="json"), config)
+        with reading(self.uri, "config.yaml", "the whole config of a run of this job"):
+            keys = self.changed_keys(before, config.model_dump(mode="json"), config)
         if keys:
             raise UserError(
                 f"a run keeps its settings, but this config changes {', '.join(keys)} "
@@ -159,7 +181,7 @@ class RunDirectory:
         name: of the note (see `begin`) that holds what each was. found: what each is now. what: in
         the words of the message, with {name}.
         """
-        known = json.loads(self.folder.read(f"{name}.json") or b"{}")
+        known = self._note(name)
         for key, identity in found.items():
             if known.get(key, identity) != identity:
                 raise UserError(
@@ -169,12 +191,17 @@ class RunDirectory:
 
     def check_model(self, found: dict[str, Any]) -> None:
         """Refuse a model whose weights are not those that the run was begun with (model.json)."""
-        known = self.folder.read("model.json")
-        if known is not None and json.loads(known) != found:
+        known = self._note("model")
+        if known and known != found:
             raise UserError(
                 f"the weights of the model are not those that {self.uri} was begun with; choose "
                 "another output"
             )
+
+    def _note(self, name: str) -> dict[str, Any]:
+        """A note of `begin`; empty where there is none."""
+        data = self.folder.read(f"{name}.json")
+        return {} if data is None else parse_json(data, self.uri, f"{name}.json")
 
     def compare(self, wanted: pa.Table) -> tuple[pa.Table, pa.Table, pa.Table]:
         """(planned, new, dropped): the plan so far, and what differs from the wanted rows."""
@@ -183,13 +210,26 @@ class RunDirectory:
         new = wanted.filter(pc.invert(pc.is_in(here, there)))
         return planned, new, planned.filter(pc.invert(pc.is_in(there, here)))
 
+    def plans(self) -> "list[RunDirectory]":
+        """The run by each of its plans; a job without one has none."""
+        return [self] if hasattr(self, "plan") else []
+
+    def parts(self) -> list[str]:
+        """Names of the parts of the plan, in order."""
+        names = self.folder.names(self.plan_folder)
+        return [f"{self.plan_folder}/{name}" for name in names if PART.fullmatch(name)]
+
+    def part(self, name: str) -> pa.Table:
+        """The rows of a part. DamagedError for one that is not of this plan."""
+        rows = parquet.read(self.folder, name, self.plan.names, self.plan)
+        with reading(self.uri, name, "a part of a plan"):
+            rows = rows.cast(self.plan)
+        self._check_ids(rows, name)
+        return rows
+
     def samples(self) -> pa.Table:
         """Every row of the plan, in order. UserError where a row is planned twice."""
-        parts = []
-        for name in self.folder.names(self.plan_folder):
-            file = f"{self.plan_folder}/{name}"
-            parts.append(pq.read_table(self.folder.open(file), schema=self.plan))
-            self._check_ids(parts[-1], file)
+        parts = [self.part(name) for name in self.parts()]
         samples = pa.concat_tables(parts) if parts else self.plan.empty_table()
         if self.keys:
             twice = plans.doubled(samples, self.keys)
@@ -200,29 +240,15 @@ class RunDirectory:
                 )
         return samples
 
-    def check_made(self, what: str, made: Sequence[pa.Table], planned: pa.Table) -> None:
-        """UserError unless what was made is exactly what was planned, each row once.
-
-        what: in the words of the message. made: tables with the columns `keys`.
-        """
-        missing, twice, foreign = plans.differences(made, planned, self.keys)
-        if missing or twice or foreign:
-            raise UserError(
-                f"stored {what} are not the planned samples: of {len(planned):,}, {self.uri} lacks "
-                f"{missing:,}, holds {twice:,} twice and {foreign:,} others; another process may "
-                "have worked on it"
-            )
-
     def plan_groups(self, columns: list[str]) -> Iterator[tuple[str, int, pa.Table]]:
         """Some columns of the plan, a few thousand rows of whole batches at a time.
 
         With the file and row group that they stand in, as `plan_batches` takes them.
         """
-        for part in self.folder.names(self.plan_folder):
-            name = f"{self.plan_folder}/{part}"
-            file = pq.ParquetFile(self.folder.open(name))
-            for group in range(file.num_row_groups):
-                rows = file.read_row_group(group, columns=columns)
+        for name in self.parts():
+            file = parquet.ParquetFile(self.folder, name)
+            for group in range(file.metadata.num_row_groups):
+                rows = file.read(columns, [group], self.plan)
                 self._check_ids(rows, name)
                 yield name, group, rows
 
@@ -239,7 +265,12 @@ class RunDirectory:
 
     def next_part(self) -> int:
         """Number of the next part of the plan: one for the start and one for each extension."""
-        return len(self.folder.names(self.plan_folder))
+        numbers = [int(name.rpartition("/")[2].partition(".")[0]) for name in self.parts()]
+        return max(numbers, default=-1) + 1
+
+    def batch_files(self, config: Any) -> Iterable[BatchFile]:
+        """The files of `made` that the plan asks for, of a run of this config."""
+        return ()
 
     def add_samples(self, samples: pa.Table, part: int) -> None:
         """Write a part of the plan; from here on it is fixed which samples share a batch.
@@ -285,13 +316,23 @@ class RunDirectory:
             self.folder.clean(below)
         claim = claims.held(self.folder)
         if claim is None:
-            self.write_json("manifest.json", manifest)
+            self.write_json(manifests.NAME, manifests.with_digests(manifest, self.kept_files()))
             return
-        data = _json({**manifest, "epoch": claim.epoch})
+        whole = manifests.with_digests({**manifest, "epoch": claim.epoch}, self.kept_files())
+        data = _json(whole)
         if not self.folder.create("manifest.json", data):
             if self.epoch() >= claim.epoch:
                 raise UserError(f"another process has taken over {self.uri}, and finished it")
             self.folder.write("manifest.json", data)  # of one that had lost its claim
+
+    def kept_files(self) -> Iterator[tuple[str, bytes]]:
+        """The files that the manifest names, with their content."""
+        for below in self.kept:
+            for name in self.folder.names(below):
+                path = f"{below}/{name}".lstrip("/")
+                data = None if path == manifests.NAME else self.folder.read(path)
+                if data is not None:
+                    yield path, data
 
 
 def batch_numbers(groups: np.ndarray, size: int | np.ndarray) -> np.ndarray:
@@ -310,8 +351,8 @@ def batch_numbers(groups: np.ndarray, size: int | np.ndarray) -> np.ndarray:
 
 def plan_batches(uri: str, name: str, group: int, wanted: frozenset[str]) -> Iterator[pa.Table]:
     """The wanted batches of one row group of a run's plan, one table each, in order."""
-    file = pq.ParquetFile(Folder(uri).open(name))
-    for batch_id, batch in split_batches(file.read_row_group(group)):
+    rows = parquet.ParquetFile(Folder(uri), name).read(groups=[group])
+    for batch_id, batch in split_batches(rows):
         if batch_id in wanted:
             yield batch
 

@@ -26,6 +26,9 @@ S3_ATTEMPTS = 5
 EMPTY_ANSWERS = 3
 """Times that an object or a folder of a store must seem empty to be so."""
 
+STRANGERS = frozenset({"Thumbs.db", "desktop.ini"})
+"""Files that no job made, beside hidden ones such as .DS_Store and ._NAME."""
+
 READERS = 8
 """Files fetched at once: most of the time goes to waiting for the storage."""
 
@@ -97,6 +100,17 @@ class Folder:
         with storage_errors(self.uri):
             return _open_whole(self._fs, self._at(name))
 
+    def move(self, name: str, to: str) -> bool:
+        """Move a file below the same directory; returns whether it was there."""
+        old, new = f"{self._path}/{name}", f"{self._path}/{to}"
+        with storage_errors(self.uri):
+            if self._fs.get_file_info(old).type != pafs.FileType.File:
+                return False
+            if self.is_local:
+                self._fs.create_dir(str(Path(new).parent), recursive=True)
+            self._fs.move(old, new)
+        return True
+
     def delete(self, name: str) -> None:
         """Remove a file if it is there."""
         path = self._at(name)
@@ -125,11 +139,15 @@ class Folder:
         return [folder for folder in folders if not os.path.exists(folder)]  # noqa: PTH110
 
     def names(self, below: str = "") -> list[str]:
-        """Names of the whole files directly in the folder `below`, sorted."""
+        """Names of the whole files directly in the folder `below`, sorted.
+
+        Without those that file managers leave in every folder that they show.
+        """
+        names = (Path(info.path).name for info in self._infos(below) if info.is_file)
         return sorted(
-            Path(info.path).name
-            for info in self._infos(below)
-            if info.is_file and not info.path.endswith(".partial")
+            name
+            for name in names
+            if not name.endswith(".partial") and not name.startswith(".") and name not in STRANGERS
         )
 
     def entries(self) -> list[str]:

@@ -15,6 +15,7 @@ def write(path: str, data: bytes | memoryview) -> None:
     """Write a file, or replace it; makes its folder."""
     with _beside(path, data) as partial:
         partial.replace(path)
+        _to_disk(partial.parent)
 
 
 def create(path: str, data: bytes | memoryview) -> bool:
@@ -26,7 +27,18 @@ def create(path: str, data: bytes | memoryview) -> bool:
     with _beside(path, data) as partial:
         created = _name(partial, path)
         partial.unlink()
+        _to_disk(partial.parent)
         return created
+
+
+def _to_disk(folder: Path) -> None:
+    """Have the names of a folder's files reach the disk, as their content has."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # some file systems do not sync folders
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextlib.contextmanager

@@ -1,35 +1,19 @@
-"""The rows of a plan, in a file of their own, and compared with what was made of them."""
+"""The rows of a plan, in a file of their own, each once."""
 
 import uuid
 from collections.abc import Iterable, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
+
+from raypipe.storage import parquet
 
 
 def content(schema: pa.Schema, groups: Iterable[pa.Table], epoch: int) -> bytes:
     """A Parquet file of a plan, by its row groups, which no other driver's is equal to."""
     names = {"part_id": uuid.uuid4().hex, "epoch": str(epoch)}
-    sink = pa.BufferOutputStream()
-    with pq.ParquetWriter(sink, schema.with_metadata(names), compression="zstd") as writer:
-        for group in groups:
-            writer.write_table(group.replace_schema_metadata(names), row_group_size=len(group))
-    return sink.getvalue().to_pybytes()
-
-
-def differences(
-    made: Sequence[pa.Table], planned: pa.Table, keys: Sequence[str]
-) -> tuple[int, int, int]:
-    """How many planned rows were not made, were made twice, and how many made were not planned.
-
-    made: tables with the columns `keys`, which identify a row.
-    """
-    rows = pa.concat_tables([*made, planned.select(keys).slice(0, 0)])
-    here, there = key(rows, keys), key(planned, keys)
-    missing = pc.sum(pc.invert(pc.is_in(there, here))).as_py() or 0
-    foreign = pc.sum(pc.invert(pc.is_in(here, there))).as_py() or 0
-    return missing, len(rows) - pc.count_distinct(here, mode="all").as_py(), foreign
+    named = (group.replace_schema_metadata(names) for group in groups)
+    return parquet.content(named, schema.with_metadata(names))
 
 
 def doubled(rows: pa.Table, keys: Sequence[str]) -> str | None:

@@ -13,6 +13,7 @@ import yaml
 from raypipe.config.strict import JobConfig
 from raypipe.core.ids import content_hash
 from raypipe.storage import claims
+from raypipe.storage.damage import parse_json
 from raypipe.storage.files import Folder
 
 PREVIOUS = "previous.json"
@@ -100,7 +101,7 @@ def _made(run: Directory, entries: set[str]) -> str:
 
 def _previous(run: Directory) -> dict[str, Any] | None:
     data = run.folder.read(PREVIOUS)
-    return None if data is None else dict(json.loads(data))
+    return None if data is None else parse_json(data, run.folder.uri, PREVIOUS)
 
 
 def _was_empty(previous: dict[str, Any] | None) -> bool:

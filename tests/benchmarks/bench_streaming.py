@@ -17,7 +17,7 @@ import pyarrow as pa
 from raypipe.config.networks import Encoder
 from raypipe.core import ids
 from raypipe.storage import schema
-from raypipe.studies.consistency.embed import file_name
+from raypipe.storage.names import batch_file
 from raypipe.studies.consistency.run import Run
 from tests.benchmarks import study
 from tests.benchmarks.ratios import read_rate, row
@@ -95,5 +95,5 @@ def _write(run: Run, prompts: int) -> None:
             "clip_score": pa.nulls(len(rows), pa.float32()),
         }
         table = pa.table(embeddings, schema=schema.embeddings(DIM))
-        run.write_table(file_name(ENCODER, batch_id), table)
+        run.write_table(batch_file("embeddings", ENCODER.name, batch_id), table)
     run.add_samples(pa.concat_tables(plan), 0)

@@ -7,6 +7,7 @@ import pytest
 
 from raypipe.engine import log, monitor
 from raypipe.engine.monitor import Monitor, Recorder
+from raypipe.errors import UserError
 from raypipe.storage.files import Folder
 
 
@@ -25,9 +26,9 @@ def test_a_batch_that_was_made_twice_counts_once():
 def test_the_first_mistake_is_the_one_that_is_reported():
     heard = Monitor()
     assert heard.mistake() is None
-    heard.refuse("one")
-    heard.refuse("two")
-    assert heard.mistake() == "one"
+    heard.refuse(UserError("one"))
+    heard.refuse(UserError("two"))
+    assert str(heard.mistake()) == "one"
 
 
 def test_a_silent_worker_is_no_longer_counted_but_its_work_is(monkeypatch):

@@ -165,6 +165,17 @@ class Playground:
         self.store.down(3)
         return "killed the storage for 3 s"
 
+    def flip_bit(self) -> str:
+        """One bit of a file of embeddings changes on the disk; its batch must be made again."""
+        files = sorted((self.output / "embeddings").glob("*.parquet"))
+        if not files:
+            return "no file to flip a bit of"
+        file = self.random.choice(files)
+        data = bytearray(file.read_bytes())
+        data[self.random.randrange(len(data))] ^= 1 << self.random.randrange(8)
+        file.write_bytes(data)
+        return f"flipped a bit of {file.name}"
+
     def wait_for(self, batches: int) -> None:
         """Until there are so many batches, or the job has ended."""
         begun = time.monotonic()
@@ -198,6 +209,7 @@ FAULTS: dict[str, Callable[[Playground], str]] = {
     "late": Playground.late_node,
     "second": Playground.second_driver,
     "store": Playground.kill_store,
+    "flip": Playground.flip_bit,
 }
 
 
@@ -215,7 +227,7 @@ def chaos(
     undisturbed: a run that nothing happened to; None makes one at the end.
     """
     rng = random.Random(seed)
-    kinds = kinds or rng.choices(list(FAULTS), weights=[3, 3, 1, 1, 3, 1, 1, 1], k=n_faults)
+    kinds = kinds or rng.choices(list(FAULTS), weights=[3, 3, 1, 1, 3, 1, 1, 1, 2], k=n_faults)
     seeds = seeds_for(n_faults)
     with tempfile.TemporaryDirectory() as name, _environment(), _store("store" in kinds) as store:
         folder = Path(name)

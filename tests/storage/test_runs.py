@@ -9,7 +9,7 @@ import pytest
 
 from raypipe.storage.files import Folder
 from tests.support import s3
-from tests.support.jobs import LOCAL, run_here, save, wait_for
+from tests.support.jobs import LOCAL, raypipe, run_here, save, wait_for
 from tests.support.stand_in_runs import PROMPTS, SEEDS, assert_same, config, finish, start
 
 pytestmark = pytest.mark.slow
@@ -38,6 +38,14 @@ def test_a_run_in_a_bucket_over_a_bad_line_is_the_run_on_a_disk(
         assert json.loads(run.read("manifest.json"))["counts"]["made"] == 2 * len(PROMPTS) * SEEDS
         again = run_here("consistency", save(tree, tmp_path / "again.yaml"))
         assert "already complete: s3://bucket/run" in again.stderr
+        assert raypipe("check", "s3://bucket/run").returncode == 0
+        name = f"images/{run.names('images')[3]}"
+        run.write(name, run.read(name)[:-100])
+        told = raypipe("check", "s3://bucket/run", "--mend")
+        assert (told.returncode, told.stdout.count("\n")) == (1, 1)
+        assert f"s3://bucket/run/{name} must be a whole Parquet file" in told.stdout
+        finish(start(tree, tmp_path, *LOCAL))
+        assert_same("s3://bucket/run", undisturbed_stand_in)
 
 
 def test_a_store_that_goes_for_good_is_one_line(tmp_path, monkeypatch):

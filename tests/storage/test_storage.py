@@ -10,7 +10,7 @@ import pytest
 from raypipe.config.inputs import Images
 from raypipe.inputs.pictures import list_pictures
 from raypipe.inputs.prompts import read_prompts
-from raypipe.storage import files
+from raypipe.storage import files, parquet
 from raypipe.storage.directory import config_hash
 from raypipe.storage.files import Folder, open_uri, read_text
 from raypipe.studies.consistency.plan import batches, make_plan
@@ -197,3 +197,21 @@ def test_a_full_disk_is_reported_and_loses_nothing(small_disk):
     assert folder.read("images/1.parquet") == b"x" * 300_000
     assert [path.name for path in (small_disk / "run" / "images").iterdir()] == ["1.parquet"]
     folder.write("images/3.parquet", b"z" * 150_000)  # the half-written one is gone
+
+
+def test_a_table_in_a_bucket_is_checked_and_only_its_wanted_columns_fetched(bucket, proxy):
+    folder = Folder(bucket)
+    table = pa.table({"a": range(40), "image": [os.urandom(20_000) for _ in range(40)]})
+    parquet.write(folder, "x.parquet", [table], table.schema)
+    assert parquet.read(folder, "x.parquet").equals(table)
+    assert parquet.read(folder, "x.parquet", ["a"]).equals(table.select(["a"]))
+    data = bytearray(folder.read("x.parquet"))
+    data[len(data) // 2] ^= 4  # of a picture
+    folder.write("x.parquet", bytes(data))
+    assert parquet.read(folder, "x.parquet", ["a"]).equals(table.select(["a"]))
+    told = mistake(parquet.read, folder, "x.parquet")
+    assert told == f"{bucket}/x.parquet has changed since it was written: column image"
+    assert folder.move("x.parquet", "damaged/x.parquet")
+    assert folder.names() == []
+    assert folder.names("damaged") == ["x.parquet"]
+    assert not folder.move("x.parquet", "damaged/x.parquet")

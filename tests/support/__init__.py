@@ -4,6 +4,9 @@ import json
 import socket
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 ROOT = Path(__file__).parents[2]
 """The checkout."""
 
@@ -46,7 +49,15 @@ def listens(port: int) -> bool:
 
 
 def finish_run(folder: Path, job: str, **config: object) -> Path:
-    """Give a run directory that a test wrote by hand its manifest; returns the directory."""
+    """Give a run directory that a test wrote by hand its manifest; returns the directory.
+
+    And its plan, of which other jobs read the batches alone, where its files have some.
+    """
+    for plan, made in (("samples", "images"), ("sources", "pairs")):
+        batches = sorted(path.stem for path in (folder / made).glob("*.parquet"))
+        if batches and not (folder / plan).exists():
+            (folder / plan).mkdir()
+            pq.write_table(pa.table({"batch_id": batches}), folder / plan / "0000.parquet")
     manifest = {"status": "complete", "job": job, "config_hash": "x", "config": config}
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return folder

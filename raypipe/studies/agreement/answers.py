@@ -6,11 +6,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from raypipe.errors import UserError
 from raypipe.inputs.answers import VOTES
-from raypipe.inputs.runs import finished
+from raypipe.inputs.finished import finished
 from raypipe.storage import schema
 from raypipe.storage.files import Folder
 from raypipe.studies.agreement.settings import Agreement
@@ -44,12 +43,12 @@ class Answered:
 def read(config: Agreement) -> Answered:
     """The answers of a finished run of jobs/annotate.py. UserError for anything else."""
     answers = finished(config.run, "annotate")
-    asked = finished(answers.config["run"], "questions", f"the questions of {config.run}")
-    try:
-        everybody = pq.read_table(answers.folder.open("answers.parquet"))
-        questions = pq.read_table(asked.folder.open("questions.parquet")).to_pylist()
-    except (OSError, ValueError):
-        raise UserError(f"run has no answers that can be read: {config.run}") from None
+    made = answers.setting("run")
+    asked = finished(made, "questions", f"the questions of {config.run}")
+    everybody = answers.table("answers.parquet", schema.ANSWERS)
+    questions = asked.table("questions.parquet", schema.QUESTIONS).to_pylist()
+    if not questions:
+        raise UserError(f"there must be questions that were answered, got none: {made}")
     if not len(everybody):
         raise UserError(f"there must be answers to judge by, got none: {config.run}")
     rows = everybody.to_pylist()
@@ -67,7 +66,7 @@ def read(config: Agreement) -> Answered:
     )
     return Answered(
         kind=questions[0]["kind"],
-        source=asked.config["run"],
+        source=asked.setting("run"),
         questions=asked.folder,
         made=asked.config,
         table=kept,

@@ -3,11 +3,10 @@
 from collections import defaultdict
 from dataclasses import dataclass
 
-import pyarrow.parquet as pq
-
 from raypipe.errors import UserError
+from raypipe.inputs.finished import finished
 from raypipe.inputs.scores import read_scores
-from raypipe.storage.files import Folder
+from raypipe.storage import schema
 from raypipe.studies.agreement.answers import Answered
 from raypipe.studies.agreement.settings import Agreement
 
@@ -70,10 +69,8 @@ def _good_sides(answered: Answered) -> list[Score]:
 
 def _of_prompts(uri: str) -> list[Score]:
     """Consistency, and CLIPScore, of every model and prompt of a consistency run."""
-    try:
-        rows = pq.read_table(Folder(uri).open("scores.parquet")).to_pylist()
-    except (OSError, ValueError):
-        raise UserError(f"{uri} must be a finished run with scores.parquet") from None
+    run = finished(uri, "consistency", "the run of the questions")
+    rows = run.table("scores.parquet", schema.SCORES).to_pylist()
     encoders = list(dict.fromkeys(row["encoder"] for row in rows))
     found: dict[tuple[str, str], dict[str, float]] = defaultdict(dict)
     for row in rows:

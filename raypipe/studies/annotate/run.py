@@ -1,5 +1,6 @@
 """The run directory of jobs/annotate.py."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from raypipe.errors import UserError
@@ -21,3 +22,9 @@ class AnswerRun(RunDirectory):
             raise UserError(f"answers are collected on a local disk, got output {uri}")
         super().__init__(uri)
         self.path = Path(self.uri)
+
+    def kept_files(self) -> Iterator[tuple[str, bytes]]:
+        """Without the database and the keys, which the next start goes on with."""
+        for name, data in super().kept_files():
+            if name.endswith((".parquet", ".csv", ".yaml")):
+                yield name, data

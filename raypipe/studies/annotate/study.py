@@ -7,10 +7,9 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from raypipe.errors import UserError
-from raypipe.inputs.runs import finished
+from raypipe.inputs.finished import finished
+from raypipe.storage import manifest as manifests
 from raypipe.storage import schema
 from raypipe.studies.annotate import words
 from raypipe.studies.annotate.order import Asked, Blind
@@ -53,11 +52,8 @@ class Study:
         """UserError for another directory. Nothing is shown before `blind` is given its secret."""
         self._config = config
         made = finished(config.run, "questions")
-        self.folder = made.folder
-        try:
-            table = pq.read_table(self.folder.open("questions.parquet"))
-        except (OSError, ValueError):
-            raise UserError(f"run has no questions that can be read: {config.run}") from None
+        self.folder, self._manifest = made.folder, made.manifest
+        table = made.table("questions.parquet")
         if table.schema.names != schema.QUESTIONS.names:
             raise UserError(f"run must have questions of this version, got {config.run}")
         rows = {row["question_id"]: row for row in table.to_pylist()}
@@ -68,7 +64,7 @@ class Study:
             raise UserError(f"run must have questions, an example and pictures, got {config.run}")
         self.example = examples[0]
         self.kind: str = self.example["kind"]
-        self.ask: str = made.config["ask"] or words.ASK[self.kind]
+        self.ask: str = made.setting("ask") or words.ASK[self.kind]
         self._read = lru_cache(CACHED)(self._read_picture)
         self._listed = sorted((r["question_id"], r["repeat_of"]) for r in self.questions.values())
 
@@ -162,6 +158,4 @@ class Study:
         return [f"/p/{name}" for name in asked.pictures[: 1 if self.kind == "rate" else 2]]
 
     def _read_picture(self, name: str) -> bytes:
-        data = self.folder.read(f"pictures/{name}.webp")
-        assert data is not None, "a finished run has its pictures"
-        return data
+        return manifests.content(self.folder, self._manifest, f"pictures/{name}.webp")

@@ -12,7 +12,7 @@ from raypipe.studies.consistency.rates import (
     Rate,
     Rates,
     Setting,
-    files_of,
+    batch_files,
     is_for,
     planned_batches,
     settings_of,
@@ -42,11 +42,12 @@ def missing(run: Run, config: Consistency, new: pa.Table) -> Missing:
     """The missing work of a run, planned before or new (schema.PLANNED), in whole batches."""
     folders = ("images", "embeddings")
     there = {f"{folder}/{name}" for folder in folders for name in run.folder.names(folder)}
+    files = batch_files(run, config)
     counts = new["model"].value_counts().to_pylist()
     made: Counter[str] = Counter({one["values"]: one["counts"] for one in counts})
     embedded = Counter(made)
     for model, batch_id, n in planned_batches(run):
-        image, *embeddings = files_of(config, batch_id)
+        image, *embeddings = files(batch_id)
         if image not in there:
             made[model] += n
         if not there.issuperset([image, *embeddings]):

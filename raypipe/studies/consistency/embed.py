@@ -1,6 +1,7 @@
 """Stage: pictures to unit-length vectors, and how well each picture fits its prompt."""
 
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,9 +13,16 @@ from raypipe.config.sections import Pool
 from raypipe.engine.stage import Device, start_on, threads
 from raypipe.inputs.codec import decode
 from raypipe.storage import schema
+from raypipe.storage.damage import DamagedError, reading
+from raypipe.storage.files import Folder
+from raypipe.storage.names import BatchFiles
+from raypipe.storage.parquet import ParquetFile
 
 if TYPE_CHECKING:
     import torch
+
+UNIT = 1e-3
+"""How far the length of a stored vector may be from 1."""
 
 
 class Embed:
@@ -83,6 +91,45 @@ def columns(config: Encoder) -> tuple[str, str]:
     return f"embedding {config.name}", f"clip_score {config.name}"
 
 
-def file_name(config: Encoder, batch_id: str) -> str:
-    """The file that holds one batch's embeddings."""
-    return f"embeddings/{re.sub(r'[^A-Za-z0-9]+', '-', config.name)}.{batch_id}.parquet"
+def embedding_files(run: Folder, encoders: Sequence[Encoder]) -> BatchFiles:
+    """The files of a run's encoders, also under the names that raypipe 0.1 gave them."""
+
+    def older(name: str) -> str:
+        return re.sub(r"[^A-Za-z0-9]+", "-", name)
+
+    return BatchFiles(run, "embeddings", [encoder.name for encoder in encoders], older)
+
+
+def check_file(folder: Folder, name: str, batch: pa.Table, encoder: str, file: ParquetFile) -> None:
+    """DamagedError unless a file holds vectors of its batch's samples, each once, by an encoder."""
+    table = file.read(["sample_id", "encoder", "embedding", "clip_score"])
+    check_embeddings(folder, name, table, encoder)
+    ids, planned = table["sample_id"].to_pylist(), batch["sample_id"].to_pylist()
+    if len(set(ids)) != len(ids) or not set(ids) <= set(planned):
+        raise DamagedError(folder.uri, name, "must hold samples of its batch, each once")
+
+
+def check_embeddings(run: Folder, name: str, table: pa.Table, encoder: str) -> np.ndarray:
+    """The vectors (N, D) of an embeddings file, float32. DamagedError unless they are whole.
+
+    table: with the columns encoder, embedding and clip_score. All must be the encoder's, of unit
+    length within 0.1 %, and each CLIPScore from 0 to 100.
+    """
+    others = set(table["encoder"].unique().to_pylist()) - {encoder}
+    if others:
+        raise DamagedError(run.uri, name, f"must be of encoder {encoder}, got {others.pop()}")
+    with reading(run.uri, name, "a file of embeddings"):
+        vectors = table["embedding"].combine_chunks()
+        flat = vectors.flatten().to_numpy(zero_copy_only=False)
+        embeddings_ND = flat.reshape(len(table), -1) if len(table) else np.empty((0, 0), np.float32)
+        assert not vectors.null_count, "a vector is null"
+    norms_N = np.linalg.norm(embeddings_ND, axis=1)
+    wrong_N = ~(np.abs(norms_N - 1) <= UNIT)  # NaN is wrong too
+    if wrong_N.any():
+        row = int(np.argmax(wrong_N))
+        rule = f"must hold unit vectors, got length {norms_N[row]} (row {row})"
+        raise DamagedError(run.uri, name, rule)
+    clip_N = table["clip_score"].drop_null().to_numpy()
+    if not ((clip_N >= 0) & (clip_N <= 100 * (1 + UNIT))).all():
+        raise DamagedError(run.uri, name, "must hold CLIPScores from 0 to 100")
+    return embeddings_ND

@@ -13,6 +13,7 @@ import pyarrow as pa
 from raypipe.config.model import Model, Sampler
 from raypipe.core.ids import content_hash
 from raypipe.engine.stage import Device, start_on
+from raypipe.storage.damage import DamagedError, reading
 from raypipe.storage.files import Folder
 from raypipe.studies.consistency.settings import Consistency
 
@@ -98,11 +99,14 @@ def write_text(
 
 
 def read_text(folder: Folder, name: str) -> tuple[dict[str, "torch.Tensor"], bool]:
-    """An encoded text on the CPU, and whether it was cut off."""
+    """An encoded text on the CPU, and whether it was cut off. DamagedError for another file."""
     from safetensors.torch import load
 
-    data = folder.read(f"texts/{name}.safetensors")
-    assert data is not None, f"text {name} was not encoded"
-    size = int.from_bytes(data[:8], "little")
-    metadata: dict[str, Any] = json.loads(data[8 : 8 + size])["__metadata__"]
-    return load(data), bool(json.loads(metadata["truncated"]))
+    file = f"texts/{name}.safetensors"
+    data = folder.read(file)
+    if data is None:
+        raise DamagedError(folder.uri, file, "is missing")
+    with reading(folder.uri, file, "an encoded text"):
+        size = int.from_bytes(data[:8], "little")
+        metadata: dict[str, Any] = json.loads(data[8 : 8 + size])["__metadata__"]
+        return load(data), bool(json.loads(metadata["truncated"]))

@@ -8,10 +8,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pads
-import pyarrow.parquet as pq
 
 from raypipe.report.html import data_uri
 from raypipe.report.thumbnail import make_thumbnail
+from raypipe.storage import schema
+from raypipe.storage.parquet import ParquetFile
 from raypipe.storage.schema import OK
 from raypipe.studies.consistency.run import Run
 from raypipe.studies.consistency.settings import Consistency
@@ -134,10 +135,14 @@ def thumbnails(run: Run, config: Consistency, samples: pa.Table) -> Thumbnails:
 
     @lru_cache(maxsize=8)
     def batch(batch_id: str) -> dict[str, dict[str, Any]]:
-        table = pq.read_table(
-            run.folder.open(f"images/{batch_id}.parquet"),
-            columns=["sample_id", "seed", "image", "status", "reason"],
-        )
+        name = f"images/{batch_id}.parquet"
+        columns = ["sample_id", "seed", "image", "status", "reason"]
+        file = ParquetFile(run.folder, name)
+        table = file.read(columns, schema=schema.IMAGES)
+        if not file.sealed:
+            from raypipe.studies.consistency.read import check_pictures
+
+            check_pictures(run.folder, name, table)
         return {row["sample_id"]: row for row in table.to_pylist()}
 
     def read(model: str, prompt_id: str) -> list[Thumbnail]:

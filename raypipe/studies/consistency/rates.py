@@ -9,11 +9,10 @@ its actor's device; preprocessing, encoding, decoding and files overlap with it.
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import pyarrow.parquet as pq
 import yaml
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -23,7 +22,9 @@ from raypipe.config.strict import Strict, load
 from raypipe.console.leave import way_out
 from raypipe.engine.stage import SECONDS
 from raypipe.errors import UserError
-from raypipe.studies.consistency.embed import file_name
+from raypipe.storage.damage import reading
+from raypipe.storage.parquet import ParquetFile
+from raypipe.studies.consistency.embed import embedding_files
 from raypipe.studies.consistency.run import Run
 from raypipe.studies.consistency.settings import Consistency
 
@@ -93,11 +94,11 @@ def measure(run: Run) -> list[Rate]:
     manifest = run.manifest()
     if manifest is None or manifest.get("job") != "consistency":
         raise UserError(f"rates need a finished run of jobs/consistency.py, got {run.uri}")
-    config = Consistency.model_validate(manifest["config"])
+    with reading(run.uri, "manifest.json", "the manifest of a consistency run"):
+        config = Consistency.model_validate(manifest["config"])
     batches = list(planned_batches(run))
-    timed_of = {
-        file: _device_time(run, file) for _, id_, _ in batches for file in files_of(config, id_)
-    }
+    files = batch_files(run, config)
+    timed_of = {file: _device_time(run, file) for _, id_, _ in batches for file in files(id_)}
     kinds = {device for _, device in timed_of.values() if device} - {"cpu"}
     has_gpus = config.pools.generate.gpus_per_actor or config.pools.embed.gpus_per_actor
     if len(kinds) != bool(has_gpus):
@@ -109,7 +110,7 @@ def measure(run: Run) -> list[Rate]:
     found: dict[Setting, list[tuple[int, float]]] = defaultdict(list)
     for model, batch_id, n in batches:
         settings = settings_of(config, model, kind)
-        for setting, file in zip(settings, files_of(config, batch_id), strict=True):
+        for setting, file in zip(settings, files(batch_id), strict=True):
             if setting:
                 found[setting].append((n, timed_of[file][0]))
     return [_rate(setting, timed) for setting, timed in found.items()]
@@ -117,9 +118,9 @@ def measure(run: Run) -> list[Rate]:
 
 def _device_time(run: Run, file: str) -> tuple[float, str | None]:
     """Seconds that a batch held its device, and, for pictures, which kind it was."""
-    parquet = pq.ParquetFile(run.folder.open(file))
-    held = float((parquet.schema_arrow.metadata or {}).get(SECONDS, 0))
-    if "device" not in parquet.schema_arrow.names:
+    parquet = ParquetFile(run.folder, file)
+    held = float((parquet.metadata.metadata or {}).get(SECONDS, 0))
+    if "device" not in parquet.schema.names:
         return held, None
     return held, parquet.read(["device"])["device"][0].as_py()  # a batch is made by one actor
 
@@ -203,10 +204,15 @@ def planned_batches(run: Run) -> Iterator[tuple[str, str, int]]:
     )
 
 
-def files_of(config: Consistency, batch_id: str) -> list[str]:
-    """A batch's pictures, and its embeddings by encoder."""
-    embeddings = [file_name(encoder, batch_id) for encoder in config.encoder]
-    return [f"images/{batch_id}.parquet", *embeddings]
+def batch_files(run: Run, config: Consistency) -> Callable[[str], list[str]]:
+    """From a batch to its pictures' file, and those of its embeddings by encoder."""
+    embeddings = embedding_files(run.folder, config.encoder)
+
+    def files(batch_id: str) -> list[str]:
+        made = [embeddings.of(encoder.name, batch_id) for encoder in config.encoder]
+        return [f"images/{batch_id}.parquet", *made]
+
+    return files
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -15,6 +15,7 @@ from raypipe.core.statistics import Comparison, adjust, compare, describe, rank_
 from raypipe.storage import schema
 from raypipe.storage.provenance import provenance
 from raypipe.storage.schema import SCHEMA_VERSION
+from raypipe.studies.consistency.embed import embedding_files
 from raypipe.studies.consistency.evidence import (
     NOT_COMPUTED,
     Missing,
@@ -226,9 +227,10 @@ def evaluate(
     names = [model.name for model in plan.models]
     rows: list[dict[str, object]] = []
     main: dict[str, ModelScores] = {}
+    files = embedding_files(run.folder, config.encoder)
     for encoder in config.encoder:
         for name in names:
-            scored = score_model(run, samples, name, encoder, known)
+            scored = score_model(run, samples, name, encoder, known, files)
             rows += scored.rows
             if encoder is config.encoder[0]:
                 main[name] = scored

@@ -1,5 +1,7 @@
 """The run directory of the consistency job, and the rules for extending it."""
 
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -7,7 +9,7 @@ import pyarrow as pa
 from raypipe.config.strict import JobConfig, changes
 from raypipe.errors import UserError
 from raypipe.storage import schema
-from raypipe.storage.directory import RunDirectory
+from raypipe.storage.directory import BatchFile, RunDirectory, split_batches
 
 
 class Run(RunDirectory):
@@ -16,6 +18,7 @@ class Run(RunDirectory):
     plan = schema.SAMPLES
     keys = ("model", "sample_id")  # two models may send one text to the same weights
     folders = (*RunDirectory.folders, "images", "embeddings")
+    made = ("images", "embeddings", "texts")
 
     def changed_keys(
         self, before: dict[str, Any], after: dict[str, Any], config: JobConfig
@@ -28,6 +31,18 @@ class Run(RunDirectory):
             if model["name"] in models:
                 keys += changes(model, models[model["name"]], f"models.{model['name']}.")
         return keys
+
+    def batch_files(self, config: Any) -> Iterator[BatchFile]:
+        from raypipe.studies.consistency import embed, read
+
+        files = embed.embedding_files(self.folder, config.encoder)
+        for batch_id, batch in split_batches(self.samples()):
+            name = f"images/{batch_id}.parquet"
+            yield BatchFile(name, partial(read.check_images, self.folder, name, batch))
+            for encoder in config.encoder:
+                name = files.of(encoder.name, batch_id)
+                check = partial(embed.check_file, self.folder, name, batch, encoder.name)
+                yield BatchFile(name, check)
 
     def new_samples(self, wanted: pa.Table) -> pa.Table:
         """Those of the wanted samples (schema.PLANNED) that were not planned before.

@@ -9,15 +9,18 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from raypipe.config.networks import Encoder
 from raypipe.core.consistency import PromptScore, score_prompts
 from raypipe.core.pairs import pair_scores
 from raypipe.engine.stage import SECONDS
-from raypipe.storage import schema
+from raypipe.storage import parquet, schema
+from raypipe.storage.damage import DamagedError
+from raypipe.storage.directory import split_batches
 from raypipe.storage.files import read_ahead
-from raypipe.studies.consistency.embed import file_name
+from raypipe.storage.names import BatchFiles
+from raypipe.studies.consistency.embed import check_embeddings, embedding_files
+from raypipe.studies.consistency.read import read_images
 from raypipe.studies.consistency.run import Run
 
 VALUES_AT_A_TIME = 2**23
@@ -63,16 +66,21 @@ class ModelScores:
 
 
 def survey(run: Run, samples: pa.Table) -> Survey:
-    """Read every stored image's status. UserError unless they are exactly the planned samples."""
+    """Read every stored image's status; the images must be exactly the planned samples.
+
+    samples: the plan, the rows of a batch together. DamagedError for a file of other samples.
+    """
     columns = [name for name in schema.IMAGES.names if name != "image"]
-    names = (f"images/{name}" for name in run.folder.names("images"))
-    found: list[pa.Table] = []
     failed = [schema.IMAGES.empty_table().select(columns)]
     truncated: Counter[str] = Counter()
     devices: dict[str, set[str]] = defaultdict(set)
     seconds = 0.0
-    for table in _read(run, names, columns):
-        found.append(table.select(run.keys).replace_schema_metadata().combine_chunks())
+
+    def read(planned: tuple[str, pa.Table]) -> pa.Table:
+        batch_id, batch = planned
+        return read_images(run.folder, f"images/{batch_id}.parquet", batch, columns)
+
+    for _, table in read_ahead(split_batches(samples), read):
         seconds += float((table.schema.metadata or {}).get(SECONDS, 0))
         bad = table.filter(pc.not_equal(table["status"], schema.OK)).replace_schema_metadata()
         if len(bad):  # empty tables of 10⁵ files would be a gigabyte
@@ -80,7 +88,6 @@ def survey(run: Run, samples: pa.Table) -> Survey:
         model = table["model"][0].as_py()  # a batch is of one model
         truncated[model] += pc.sum(table["truncated"]).as_py()
         devices[model] |= set(table["device"].drop_null().to_pylist())
-    run.check_made("images", found, samples)
     all_failed = pa.concat_tables(failed)
     return Survey(
         left_out=frozenset(
@@ -95,12 +102,19 @@ def survey(run: Run, samples: pa.Table) -> Survey:
 
 
 def score_model(
-    run: Run, samples: pa.Table, model: str, encoder: Encoder, known: Survey
+    run: Run,
+    samples: pa.Table,
+    model: str,
+    encoder: Encoder,
+    known: Survey,
+    files: BatchFiles | None = None,
 ) -> ModelScores:
     """Score every prompt of one model; a prompt under two usable images gets a reason instead.
 
-    Prompts come out by id and pairs by seed, whatever the order in which the run grew.
+    Prompts come out by id and pairs by seed, whatever the order in which the run grew. files: of
+    the run's encoders, where it has several. DamagedError for a file that is not this encoder's.
     """
+    files = files or embedding_files(run.folder, [encoder])
     mine = samples.filter(pc.equal(samples["model"], model))
     column = {seed: i for i, seed in enumerate(np.unique(samples["seed"].to_numpy()).tolist())}
     n_seeds = len(mine["seed"].unique())
@@ -111,7 +125,7 @@ def score_model(
     kept: list[np.ndarray] = []
     sums: list[np.ndarray] = []
     for chunk in _prompt_chunks(mine, n_seeds):
-        prompts = list(_load(run, chunk, encoder, known))
+        prompts = list(_load(run, chunk, encoder, known, files))
         scorable = [prompt for prompt in prompts if len(prompt.sample_ids) >= 2]
         scores = dict(
             zip(
@@ -191,24 +205,33 @@ def _prompt_chunks(mine: pa.Table, n_seeds: int, dim: int = 1024) -> Iterator[pa
         yield mine.slice(start, end - start)
 
 
-def _load(run: Run, chunk: pa.Table, encoder: Encoder, known: Survey) -> Iterator[_Prompt]:
+def _load(
+    run: Run, chunk: pa.Table, encoder: Encoder, known: Survey, files: BatchFiles
+) -> Iterator[_Prompt]:
     """The usable embeddings of a chunk's prompts."""
     batches = chunk["batch_id"].unique().to_pylist()
     vectors: dict[str, tuple[np.ndarray, float | None]] = {}
-    names = (file_name(encoder, batch_id) for batch_id in batches)
-    for table in _read(run, names, ["sample_id", "embedding", "clip_score"]):
-        if len(table):
-            flat = table["embedding"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-            embeddings = flat.reshape(len(table), -1)
-            clip = table["clip_score"].to_pylist()
-            ids = table["sample_id"].to_pylist()
-            vectors |= {i: (e, c) for i, e, c in zip(ids, embeddings, clip, strict=True)}
+    file_of = {files.of(encoder.name, batch_id): batch_id for batch_id in batches}
+    name_of = {batch_id: name for name, batch_id in file_of.items()}
+
+    def read(name: str) -> tuple[list[str], np.ndarray, list[float | None]]:
+        table = parquet.read(run.folder, name, ["sample_id", "encoder", "embedding", "clip_score"])
+        embeddings_ND = check_embeddings(run.folder, name, table, encoder.name)
+        return table["sample_id"].to_pylist(), embeddings_ND, table["clip_score"].to_pylist()
+
+    for _, (ids, embeddings_ND, clip) in read_ahead(file_of, read):
+        vectors |= {i: (e, c) for i, e, c in zip(ids, embeddings_ND, clip, strict=True)}
     by_prompt: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for row in chunk.select(["sample_id", "prompt_id", "prompt", "seed"]).to_pylist():
+    columns = ["sample_id", "prompt_id", "prompt", "seed", "batch_id"]
+    for row in chunk.select(columns).to_pylist():
         by_prompt[row["prompt_id"]].append(row)
     for prompt_id, rows in by_prompt.items():
-        usable = [r for r in rows if (prompt_id, r["seed"]) not in known.left_out]
+        usable = [row for row in rows if (prompt_id, row["seed"]) not in known.left_out]
         ids = [row["sample_id"] for row in usable]
+        for row in usable:
+            if row["sample_id"] not in vectors:
+                rule = f"must have a vector of sample {row['sample_id']}"
+                raise DamagedError(run.uri, name_of[row["batch_id"]], rule)
         found = [vectors[sample_id] for sample_id in ids]
         yield _Prompt(
             prompt_id=prompt_id,
@@ -218,11 +241,3 @@ def _load(run: Run, chunk: pa.Table, encoder: Encoder, known: Survey) -> Iterato
             embeddings_ND=np.stack([e for e, _ in found]) if found else np.empty((0, 0)),
             clip_scores=[c for _, c in found],
         )
-
-
-def _read(run: Run, names: Iterator[str], columns: list[str]) -> Iterator[pa.Table]:
-    """Some columns of many small files, in order, a few files ahead."""
-    for _, table in read_ahead(
-        names, lambda name: pq.read_table(run.folder.open(name), columns=columns)
-    ):
-        yield table

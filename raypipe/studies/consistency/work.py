@@ -8,7 +8,7 @@ from raypipe.engine.session import Session
 from raypipe.engine.stage import Part, Step
 from raypipe.engine.work import part_of, work_through
 from raypipe.storage.directory import split_batches
-from raypipe.studies.consistency.embed import Embed, file_name, stored_embeddings
+from raypipe.studies.consistency.embed import Embed, embedding_files, stored_embeddings
 from raypipe.studies.consistency.encode import TEXTS, Encode, text_id
 from raypipe.studies.consistency.generate import Generate
 from raypipe.studies.consistency.images import stored_images
@@ -36,20 +36,19 @@ def missing(run: Run, config: Consistency) -> dict[str, list[Part]]:
     after its batch.
     """
     images = set(run.folder.names("images"))
-    embeddings = {f"embeddings/{name}" for name in run.folder.names("embeddings")}
+    embeddings = embedding_files(run.folder, config.encoder)
     apart = models_apart(config)
     texts: dict[str, tuple[str, str]] = {}
     work: dict[str, list[Part]] = {}
     for name, group, samples in run.plan_groups(["batch_id", "source", "model", "prompt_sent"]):
         found: dict[str, dict[str, int]] = {way: {} for way in WAYS}
         for batch_id, batch in split_batches(samples):
-            files = [file_name(encoder, batch_id) for encoder in config.encoder]
             if f"{batch_id}.parquet" not in images:
                 way = "generate" if batch["source"][0].as_py() is None else "read"
                 found[way][batch_id] = len(batch)
                 if way == "generate" and batch["model"][0].as_py() in apart:
                     texts |= _texts(batch)
-            elif not embeddings.issuperset(files):
+            elif not all(embeddings.has(e.name, batch_id) for e in config.encoder):
                 found["load"][batch_id] = len(batch)
         for way, batches in found.items():
             if batches:
@@ -115,6 +114,7 @@ def steps(run: Run, config: Consistency, way: str) -> list[Step]:
     file = None if way == "load" else "images/{batch_id}.parquet"
     key = "generate" if way == "generate" else "read"
     pool = getattr(config.pools, key)
+    files = embedding_files(run.folder, config.encoder)
     steps = [Step(way, first, pool, run.uri, file, stored_images, key)]
     for index, encoder in enumerate(config.encoder):
         is_last = index == len(config.encoder) - 1
@@ -124,7 +124,7 @@ def steps(run: Run, config: Consistency, way: str) -> list[Step]:
                 make=partial(Embed, encoder, config.pools.embed, is_last),
                 pool=config.pools.embed,
                 uri=run.uri,
-                file=file_name(encoder, "{batch_id}"),
+                file=files.of(encoder.name, "{batch_id}"),
                 keep=partial(stored_embeddings, encoder),
                 key="embed",
             )

@@ -3,6 +3,7 @@
 A picture that a metric cannot score (unusable, no prompt, no face) keeps its row, with the reason.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,10 @@ from raypipe.inputs.codec import decode
 from raypipe.metrics import registry
 from raypipe.metrics.faces import aggregate
 from raypipe.metrics.settings import MetricSettings, OfFaces
-from raypipe.storage import schema
+from raypipe.storage import parquet, schema
+from raypipe.storage.damage import reading
+from raypipe.storage.files import Folder
+from raypipe.storage.names import BatchFiles
 
 NO_PROMPT, NO_FACE, NOT_FINITE = "no prompt", "no face", "the score is not a finite number"
 
@@ -112,9 +116,30 @@ def stored_scores(config: MetricSettings, samples: pa.Table) -> pa.Table:
     return pa.Table.from_struct_array(rows).select(wanted.names).cast(wanted)
 
 
-def file_name(config: MetricSettings, batch_id: str) -> str:
-    """The file that holds one batch's scores."""
-    return f"scores/{config.label}.{batch_id}.parquet"
+def score_files(run: Folder, metrics: Sequence[MetricSettings]) -> BatchFiles:
+    """The files of a run's metrics, also under the names that raypipe 0.1 gave them: the labels."""
+    return BatchFiles(run, "scores", [metric.label for metric in metrics], str)
+
+
+def read_measured(
+    folder: Folder, name: str, batch: pa.Table, config: MetricSettings, columns: list[str]
+) -> pa.Table:
+    """Columns of a metric's file of a batch. DamagedError unless its pictures are the batch's."""
+    wanted = schema.measured(config.reads)
+    table = parquet.read(folder, name, ["image_id", *columns], wanted)
+    with reading(folder.uri, name, f"the scores of its batch by {config.label}"):
+        assert table["image_id"].to_pylist() == batch["image_id"].to_pylist(), "it holds others"
+        if "score" in columns:
+            scores = table["score"].drop_null().to_numpy()
+            assert np.isfinite(scores).all(), "a score is not a finite number"
+    return table
+
+
+def check_file(
+    folder: Folder, name: str, batch: pa.Table, config: MetricSettings, file: parquet.ParquetFile
+) -> None:
+    """DamagedError unless a file is that of its batch and metric."""
+    read_measured(folder, name, batch, config, schema.measured(config.reads).names[1:])
 
 
 def _checked(score: float) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """The run directory of jobs/evaluate.py, and the rules for extending it."""
 
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -8,7 +10,7 @@ import pyarrow.compute as pc
 from raypipe.config.strict import JobConfig, changes
 from raypipe.errors import UserError
 from raypipe.storage import schema
-from raypipe.storage.directory import RunDirectory
+from raypipe.storage.directory import BatchFile, RunDirectory, split_batches
 
 
 class EvaluateRun(RunDirectory):
@@ -17,6 +19,7 @@ class EvaluateRun(RunDirectory):
     plan = schema.EVALUATED
     keys = ("is_reference", "model", "image_id", "source")  # two models may share a picture
     folders = (*RunDirectory.folders, "scores")
+    made = ("scores",)
 
     def changed_keys(
         self, before: dict[str, Any], after: dict[str, Any], config: JobConfig
@@ -29,6 +32,16 @@ class EvaluateRun(RunDirectory):
         if before["reference"] is not None:
             keys += changes(before["reference"], after["reference"], "reference.")
         return keys
+
+    def batch_files(self, config: Any) -> Iterator[BatchFile]:
+        from raypipe.studies.evaluate.measure import check_file, score_files
+        from raypipe.studies.evaluate.work import wanted
+
+        files = score_files(self.folder, config.metrics)
+        for batch_id, batch in split_batches(self.samples()):
+            for metric in wanted(config, batch["is_reference"][0].as_py()):
+                name = files.of(metric.label, batch_id)
+                yield BatchFile(name, partial(check_file, self.folder, name, batch, metric))
 
     def new_pictures(self, wanted: pa.Table) -> pa.Table:
         """Those of the wanted pictures that were not planned before.

@@ -7,17 +7,15 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from raypipe.core.consistency import image_scores
 from raypipe.core.frechet import Moments
 from raypipe.engine.stage import SECONDS
-from raypipe.errors import UserError
 from raypipe.metrics.settings import MetricSettings
 from raypipe.storage import schema
 from raypipe.storage.directory import split_batches
 from raypipe.storage.files import read_ahead
-from raypipe.studies.evaluate.measure import file_name
+from raypipe.studies.evaluate.measure import read_measured, score_files
 from raypipe.studies.evaluate.run import EvaluateRun
 
 ALONE = "no other picture of its prompt"
@@ -69,8 +67,7 @@ def read_scores(
 ) -> tuple[pa.Array, pa.Array, float]:
     """(score, reason) of every picture in the order of the plan, and seconds that actors worked."""
     scores, reasons, seconds = [], [], 0.0
-    for batch, table in _batches(run, pictures, metric, ["image_id", "score", "reason"]):
-        _check_rows(run, metric, batch, table)
+    for _, table in _batches(run, pictures, metric, ["score", "reason"]):
         scores += table["score"].chunks
         reasons += table["reason"].chunks
         seconds += float((table.schema.metadata or {}).get(SECONDS, 0))
@@ -86,8 +83,7 @@ def read_sets(
 ) -> tuple[Sets, pa.Array, float]:
     """Features of a metric of sets, reasons where there are none, and seconds of work."""
     sets, reasons, seconds = Sets(), [], 0.0
-    for batch, table in _batches(run, pictures, metric, ["image_id", "feature", "reason"]):
-        _check_rows(run, metric, batch, table)
+    for batch, table in _batches(run, pictures, metric, ["feature", "reason"]):
         reasons += table["reason"].to_pylist()
         seconds += float((table.schema.metadata or {}).get(SECONDS, 0))
         columns = batch["model"], batch["is_reference"], table["feature"], table["reason"]
@@ -111,8 +107,7 @@ def read_likeness(
     features: dict[int, np.ndarray] = {}
     reasons: list[str | None] = []
     seconds = 0.0
-    for batch, table in _batches(run, pictures, metric, ["image_id", "feature", "reason"]):
-        _check_rows(run, metric, batch, table)
+    for _, table in _batches(run, pictures, metric, ["feature", "reason"]):
         for row, feature in enumerate(table["feature"], start=len(reasons)):
             if feature.is_valid:
                 features[row] = feature.values.to_numpy()
@@ -150,24 +145,17 @@ def table_of(
     return table
 
 
-def _check_rows(run: EvaluateRun, metric: MetricSettings, batch: pa.Table, table: pa.Table) -> None:
-    """UserError unless a file holds a batch's pictures, in order."""
-    if not table["image_id"].equals(batch["image_id"]):
-        name = file_name(metric, batch["batch_id"][0].as_py())
-        raise UserError(
-            f"scores must be of the pictures that are planned, but {run.uri}/{name} holds others; "
-            "without this file, the same command makes it again"
-        )
-
-
 def _batches(
     run: EvaluateRun, pictures: pa.Table, metric: MetricSettings, columns: list[str]
 ) -> Iterator[tuple[pa.Table, pa.Table]]:
     """Each planned batch with its file of a metric, in order, a few files ahead."""
 
+    files = score_files(run.folder, [metric])
+
     def read(item: tuple[str, pa.Table]) -> pa.Table:
-        file = run.folder.open(file_name(metric, item[0]))
-        return pq.read_table(file, columns=columns)
+        batch_id, batch = item
+        name = files.of(metric.label, batch_id)
+        return read_measured(run.folder, name, batch, metric, columns)
 
     for (_, batch), scores in read_ahead(split_batches(pictures), read):
         yield batch, scores

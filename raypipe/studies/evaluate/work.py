@@ -8,7 +8,7 @@ from raypipe.engine.stage import Part, Step
 from raypipe.engine.work import part_of, work_through
 from raypipe.metrics.settings import MetricSettings
 from raypipe.storage.directory import RunDirectory, split_batches
-from raypipe.studies.evaluate.measure import Measure, file_name, stored_scores
+from raypipe.studies.evaluate.measure import Measure, score_files, stored_scores
 from raypipe.studies.evaluate.read import ReadPictures
 from raypipe.studies.evaluate.settings import Evaluate
 
@@ -30,13 +30,13 @@ def missing(run: RunDirectory, config: Evaluate) -> dict[Missing, list[Part]]:
     Compares file names: a file appears whole or not at all, and is named after its metric and
     batch.
     """
-    there = {f"scores/{name}" for name in run.folder.names("scores")}
+    files = score_files(run.folder, config.metrics)
     parts: dict[Missing, list[Part]] = {}
     for name, group, pictures in run.plan_groups(["batch_id", "is_reference"]):
         found: dict[Missing, dict[str, int]] = defaultdict(dict)
         for batch_id, batch in split_batches(pictures):
             metrics = wanted(config, batch["is_reference"][0].as_py())
-            absent = tuple(m.label for m in metrics if file_name(m, batch_id) not in there)
+            absent = tuple(m.label for m in metrics if not files.has(m.label, batch_id))
             if absent:
                 found[absent][batch_id] = len(batch)
         for absent, sizes in found.items():
@@ -55,6 +55,7 @@ def measure(
 def steps(run: RunDirectory, config: Evaluate, labels: Missing) -> list[Step]:
     """The chain that scores pictures by the named metrics."""
     chain = [Step(READ, partial(ReadPictures, config), config.pools.read, run.uri, key="read")]
+    files = score_files(run.folder, config.metrics)
     metrics = [metric for metric in config.metrics if metric.label in labels]
     for metric in metrics:
         pool = config.pool_of(metric)
@@ -64,7 +65,7 @@ def steps(run: RunDirectory, config: Evaluate, labels: Missing) -> list[Step]:
                 make=partial(Measure, metric, pool, metric is metrics[-1]),
                 pool=pool,
                 uri=run.uri,
-                file=file_name(metric, "{batch_id}"),
+                file=files.of(metric.label, "{batch_id}"),
                 keep=partial(stored_scores, metric),
                 key=f"metrics.{metric.label}" if metric.label in config.pools.metrics else "score",
             )

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import pyarrow.dataset as pads
-import pyarrow.parquet as pq
 
+from raypipe.inputs.runs import tables
 from raypipe.report import figures
 from raypipe.report.sheet import Section, Sheet, Strip, Table
 from raypipe.report.thumbnail import make_thumbnail
@@ -47,9 +47,8 @@ def side_by_side(plan: Plan) -> list[Strip]:
     names = {BASE: BASE} | {t.name: t.variant for t in plan.trainings if t.seed == 0}
     chosen: dict[str, dict[str, bytes]] = {}
     wanted = pads.field("model").isin(list(names)) & (pads.field("seed") == 0)
-    for name in folder.names("images"):
-        table = pq.read_table(folder.open(f"images/{name}"), filters=wanted)
-        for row in table.select(["model", "prompt", "image"]).to_pylist():
+    for _, table in tables(folder, "images", ["model", "prompt", "seed", "image"]):
+        for row in table.filter(wanted).to_pylist():
             if row["image"] is not None:
                 chosen.setdefault(row["prompt"], {})[row["model"]] = row["image"]
     complete = [(p, made) for p, made in sorted(chosen.items()) if len(made) == len(names)]

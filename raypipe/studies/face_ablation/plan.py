@@ -53,6 +53,10 @@ def make_plan(config: FaceAblation, settings: Mapping[str, type[JobConfig]]) -> 
                 f"a variant's name must be letters, digits and underscores, and not {BASE}, "
                 f"got {name}"
             )
+    names: dict[str, str] = {}
+    for name in config.variants:  # each is the name of a folder, on any file system
+        if (other := names.setdefault(name.lower(), name)) != name:
+            raise UserError(f"variants must differ in more than case, got {other} and {name}")
     if "://" in config.output:
         raise UserError(
             "the output of an ablation must be a path that every node can read, since models take "

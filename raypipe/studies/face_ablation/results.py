@@ -10,11 +10,10 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from raypipe.core.changes import Change, Picture, adjust_changes, change_record, paired_change
+from raypipe.inputs.finished import finished
 from raypipe.storage import schema
-from raypipe.storage.files import Folder
 from raypipe.storage.provenance import provenance
 from raypipe.studies.face_ablation.plan import BASE, SETS_OF_PROMPTS, Plan
 from raypipe.studies.face_ablation.settings import FaceAblation
@@ -70,7 +69,7 @@ def results(config: FaceAblation, plan: Plan) -> dict[str, Any]:
 def _measured(plan: Plan, name: str) -> dict[str, tuple[Scores, bool]]:
     """Each metric's scores by model, and whether more is better."""
     evaluate = plan.scores[name]
-    table = pq.read_table(Folder(evaluate.output).open("scores.parquet"))
+    table = finished(evaluate.output, "evaluate").table("scores.parquet", schema.TABLE)
     measured: dict[str, tuple[Scores, bool]] = {}
     for metric in evaluate.metrics:
         if metric.reads == "set":

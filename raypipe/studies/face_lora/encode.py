@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from PIL import Image
 
@@ -21,6 +20,7 @@ from raypipe.inputs.codec import decode
 from raypipe.inputs.runs import pairs_of
 from raypipe.models.diffusion.latents import LatentEncoder
 from raypipe.models.diffusion.text import TextEncoder
+from raypipe.storage import parquet, schema
 from raypipe.storage.files import Folder
 from raypipe.studies.face_lora.data import DATA_FILE, pack_text, picture_row, write_arrow
 from raypipe.studies.face_lora.settings import FaceLora
@@ -84,7 +84,7 @@ class EncodePictures:
         folder, file = Folder(plan[0]["run"]), plan[0]["file"]
         numbers = [row["row"] for row in plan]
         if plan[0]["role"].startswith("general"):
-            images = pq.read_table(folder.open(f"images/{file}"), columns=["image"])
+            images = parquet.read(folder, f"images/{file}", ["image"], schema.IMAGES)
             rows = self._general([images["image"][number].as_py() for number in numbers])
         else:
             rows = self._pairs(folder, file, numbers)

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from raypipe.config.model import Model
 from raypipe.core.ids import content_hash
 from raypipe.errors import UserError
-from raypipe.inputs.runs import check_pairs, finished, tables
-from raypipe.storage import schema
+from raypipe.inputs.finished import finished
+from raypipe.inputs.runs import check_pairs, tables
+from raypipe.storage import parquet, schema
 from raypipe.storage.directory import batch_numbers
 from raypipe.storage.files import Folder
 from raypipe.studies.face_lora.run import PICTURES, TEXTS, LoraRun, TextPlan
@@ -197,9 +197,8 @@ def _pairs(config: FaceLora, counts: Counter[str]) -> Found:
     for uri in config.pairs:
         folder = Folder(uri)
         for name, pairs in tables(folder, "pairs", columns):
-            photos = pq.read_table(
-                folder.open(f"photos/{name}"), columns=["photo_id", "width", "height"]
-            )
+            columns = ["photo_id", "width", "height"]
+            photos = parquet.read(folder, f"photos/{name}", columns, schema.PHOTOS)
             sides = {p["photo_id"]: (p["width"], p["height"]) for p in photos.to_pylist()}
             for row, pair in enumerate(pairs.to_pylist()):
                 reason = _left_out(pair, sides[pair["photo_id"]], config)

@@ -1,12 +1,12 @@
 """results.json of jobs/face_lora.py."""
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from raypipe.storage import schema
+from raypipe.storage.damage import parse_json
 from raypipe.storage.files import Folder
 from raypipe.studies.face_lora.plan import ROLES
 from raypipe.studies.face_lora.samples import SIDES
@@ -29,7 +29,7 @@ def results(config: FaceLora, folder: Folder, counts: dict[str, int]) -> dict[st
 
     `loss` is the weighted sum that was minimised. counts: rows by role, and what was left out.
     """
-    losses_of = json.loads(folder.read(HELD) or b"")
+    losses_of = parse_json(folder.read(HELD) or b"", folder.uri, HELD)
     steps, validations = read_log(folder, STEPS), read_log(folder, VALIDATIONS)
     losses = [line["loss"] for line in steps]
     return {

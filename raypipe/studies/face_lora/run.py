@@ -37,6 +37,9 @@ class LoraRun(RunDirectory):
     keys = ("role", "run", "file", "row")
     folders = ("pictures", "texts", "data", "metrics", "checkpoints", "log")
 
+    def plans(self) -> list[RunDirectory]:
+        return [LoraRun(self.uri), TextPlan(self.uri)]
+
 
 class TextPlan(LoraRun):
     """The same run by its texts."""

@@ -1,13 +1,13 @@
 """Pictures of the base and of the finished LoRA, from the same noise, for the page."""
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from raypipe.config.model import Lora, Model
 from raypipe.config.sections import Storage
 from raypipe.inputs.codec import encode
 from raypipe.models.diffusion.generator import Generator
 from raypipe.models.lora.export import DIFFUSERS
+from raypipe.storage import parquet
 from raypipe.storage.directory import write_table
 from raypipe.storage.files import Folder
 from raypipe.studies.face_lora.settings import FaceLora
@@ -55,4 +55,4 @@ def read_samples(folder: Folder) -> list[dict]:
     """Rows of SCHEMA; none where no prompts were asked for."""
     if folder.read(SAMPLES) is None:
         return []
-    return pq.read_table(folder.open(SAMPLES)).to_pylist()
+    return parquet.read(folder, SAMPLES, SCHEMA.names, SCHEMA).to_pylist()

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from PIL import Image
 
 from raypipe.core.face_pairs import Side, judge, mask_of, noise_seed, size_class
@@ -23,7 +22,7 @@ from raypipe.core.regions import crop_for, overlap
 from raypipe.engine.stage import Device, start_on
 from raypipe.inputs.codec import decode, to_bytes
 from raypipe.models.faces.detector import load_detector
-from raypipe.storage import schema
+from raypipe.storage import parquet, schema
 from raypipe.storage.files import Folder
 from raypipe.studies.face_pairs.look import chosen_faces
 from raypipe.studies.face_pairs.settings import FacePairs
@@ -74,7 +73,7 @@ class Paint:
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         name = PHOTOS_FILE.format(batch_id=batch["batch_id"][0].as_py())
-        photos = pq.read_table(self._folder.open(name)).to_pylist()
+        photos = parquet.read(self._folder, name, schema=schema.PHOTOS).to_pylist()
         assert [photo["photo_id"] for photo in photos] == batch["photo_id"].to_pylist()
         targets = [
             target

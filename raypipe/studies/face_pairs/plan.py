@@ -8,8 +8,9 @@ import pyarrow as pa
 
 from raypipe.core import near_duplicates
 from raypipe.errors import UserError
+from raypipe.inputs.finished import finished
 from raypipe.inputs.photos import list_photos
-from raypipe.inputs.runs import columns_of, finished
+from raypipe.inputs.runs import columns_of
 from raypipe.models.faces.check import check_detector
 from raypipe.storage import schema
 from raypipe.studies.face_pairs.run import PairRun, SplitPlan

@@ -4,13 +4,13 @@ from collections import Counter, defaultdict
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from raypipe.config.sections import SPLITS
 from raypipe.engine.stage import SECONDS
-from raypipe.inputs.runs import columns_of, tables
+from raypipe.inputs.runs import batch_files, columns_of, tables
 from raypipe.report.words import share
 from raypipe.storage import schema
+from raypipe.storage.parquet import ParquetFile
 from raypipe.storage.provenance import provenance
 from raypipe.studies.face_pairs.run import PairRun, SplitPlan
 from raypipe.studies.face_pairs.settings import FacePairs
@@ -149,7 +149,9 @@ def manifest(
         "inputs": [config.splits.known] if config.splits.known else [],
         "counts": results["counts"],
         "device_seconds": {
-            step: round(sum(_seconds(run, f"{folder}/{n}") for n in run.folder.names(folder)), 3)
+            step: round(
+                sum(_seconds(run, f"{folder}/{n}") for n in batch_files(run.folder, folder)), 3
+            )
             for step, folder in (("look", "photos"), ("inpaint", "pairs"), ("check", "checks"))
         },
     }
@@ -157,7 +159,7 @@ def manifest(
 
 def _seconds(run: PairRun, name: str) -> float:
     """Seconds that an actor spent on a batch."""
-    metadata = pq.read_schema(run.folder.open(name)).metadata or {}
+    metadata = ParquetFile(run.folder, name).metadata.metadata or {}
     return float(metadata.get(SECONDS, 0))
 
 

@@ -19,6 +19,7 @@ from raypipe.errors import UserError
 from raypipe.inputs.runs import pairs_of
 from raypipe.models.reward.input import crop_face
 from raypipe.storage import schema
+from raypipe.storage.damage import parse_json
 from raypipe.storage.files import Folder
 
 FOLDER = "data"
@@ -49,7 +50,7 @@ def prepare(uris: Sequence[str], output: Folder, kinds: Sequence[str]) -> dict[s
     """
     known = output.read(f"{FOLDER}/counts.json")
     if known is not None:
-        return dict(json.loads(known))
+        return parse_json(known, output.uri, f"{FOLDER}/counts.json")
     counts: Counter[str] = Counter()
     rows: dict[str, list[dict[str, Any]]] = {split: [] for split in SPLITS}
     shards: Counter[str] = Counter()

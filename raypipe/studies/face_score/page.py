@@ -4,11 +4,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from raypipe.report import figures
 from raypipe.report.sheet import Section, Sheet, Strip, Table
 from raypipe.report.words import confidence, ends, number, p_phrase, share
+from raypipe.storage import parquet
 from raypipe.storage.files import Folder
 from raypipe.studies.face_score.results import SIDES, crops_of_test
 from raypipe.studies.face_score.task import TESTED
@@ -71,7 +70,7 @@ def _curve(name: str, lines: Sequence[dict[str, Any]], key: str, level: float) -
 
 
 def _hardest(folder: Folder) -> list[Strip]:
-    tested = pq.read_table(folder.open(TESTED)).to_pylist()
+    tested = parquet.read(folder, TESTED).to_pylist()
     crops = crops_of_test(folder, ["good", "bad"])
     order = sorted(
         range(len(tested)), key=lambda i: tested[i]["good_score"] - tested[i]["bad_score"]

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from raypipe.config.sections import Statistics
@@ -15,7 +14,8 @@ from raypipe.core.pictures import open_picture
 from raypipe.core.ranking import accuracy, agreement, compare_metrics
 from raypipe.metrics.settings import Sharpness as SharpnessSettings
 from raypipe.metrics.sharpness import Sharpness
-from raypipe.storage import schema
+from raypipe.storage import parquet, schema
+from raypipe.storage.damage import reading
 from raypipe.storage.files import Folder
 from raypipe.studies.face_score.data import FOLDER
 from raypipe.studies.face_score.settings import FaceScore
@@ -30,7 +30,7 @@ def results(config: FaceScore, folder: Folder, counts: dict[str, int]) -> dict[s
 
     Sharpness is tested too: a score of faces must do better than that shortcut.
     """
-    tested = pq.read_table(folder.open(TESTED))
+    tested = parquet.read(folder, TESTED)
     good_M = np.ones(len(tested))
     correct_M = agreement(tested["good_score"].to_numpy(), tested["bad_score"].to_numpy(), good_M)
     clusters_M = tested["photo_id"].to_numpy(zero_copy_only=False)
@@ -94,7 +94,8 @@ def crops_of_test(folder: Folder, columns: Sequence[str]) -> list[dict[str, Any]
     """The crops of the test split, in the order of TESTED."""
     rows: list[dict[str, Any]] = []
     for name in folder.names(f"{FOLDER}/test"):
-        with folder.open(f"{FOLDER}/test/{name}") as file:
+        path = f"{FOLDER}/test/{name}"
+        with folder.open(path) as file, reading(folder.uri, path, "an Arrow file"):
             rows += pa.ipc.open_file(file).read_all().select(list(columns)).to_pylist()
     return rows
 

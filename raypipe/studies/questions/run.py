@@ -7,3 +7,4 @@ class QuestionRun(RunDirectory):
     """A run of questions, with their pictures."""
 
     folders = (*RunDirectory.folders, "pictures")
+    kept = ("", "pictures")

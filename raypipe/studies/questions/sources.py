@@ -9,7 +9,8 @@ from typing import Any
 
 from raypipe.config.strict import near_miss
 from raypipe.errors import UserError
-from raypipe.inputs.runs import PairPictures, Pictures, Row, RunPictures, finished, read_usable
+from raypipe.inputs.finished import finished
+from raypipe.inputs.runs import PairPictures, Pictures, Row, RunPictures, read_usable
 from raypipe.storage import schema
 from raypipe.studies.questions.settings import Questions
 

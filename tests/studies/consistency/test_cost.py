@@ -12,8 +12,8 @@ from raypipe.engine.stage import SECONDS
 from raypipe.errors import UserError
 from raypipe.storage import schema
 from raypipe.storage.directory import config_hash
+from raypipe.storage.names import batch_file
 from raypipe.studies.consistency.cost import describe, estimate, missing, seconds
-from raypipe.studies.consistency.embed import file_name
 from raypipe.studies.consistency.plan import batches, make_plan
 from raypipe.studies.consistency.rates import Rate, Rates, measure, read_rates, settings_of
 from raypipe.studies.consistency.run import Run
@@ -56,7 +56,10 @@ def write(config: Consistency, second_a_picture: float, device: str = "cpu") -> 
         held = [len(mine) * each + (0 if i else LOADING_S) for each in (second_a_picture, EMBED_S)]
         images = pa.Table.from_pylist(rows, schema=schema.IMAGES)
         for file, seconds_held in zip(
-            (f"images/{batch_id}.parquet", file_name(config.encoder[0], batch_id)),
+            (
+                f"images/{batch_id}.parquet",
+                batch_file("embeddings", config.encoder[0].name, batch_id),
+            ),
             held,
             strict=True,
         ):
@@ -159,7 +162,7 @@ def test_only_what_is_missing_in_a_run_is_counted(ask):
     new = run.new_samples(more)
     assert missing(run, config, new) == {"m": (4, 4)}
     run.folder.delete("images/0000-00000003.parquet")
-    run.folder.delete(file_name(config.encoder[0], "0000-00000000"))
+    run.folder.delete(batch_file("embeddings", config.encoder[0].name, "0000-00000000"))
     assert missing(run, config, new) == {"m": (4 + 2, 4 + 2 + 4)}
 
 

@@ -90,7 +90,9 @@ def test_a_missing_picture_is_a_row(tmp_path):
 
 def test_stored_pictures_are_loaded_by_batch(tmp_path):
     (tmp_path / "images").mkdir()
-    table = pa.table({"image": [b"one", None], "status": [schema.OK, schema.QUARANTINED]})
+    table = pa.table(
+        {"image": [encoded(noise(1)), None], "status": [schema.OK, schema.QUARANTINED]}
+    )
     pq.write_table(table, tmp_path / "images" / "0000-00000003.parquet")
     loaded = LoadImages(str(tmp_path))(pa.table({"batch_id": ["0000-00000003"] * 2}))
     assert loaded.to_pylist() == table.to_pylist()

@@ -5,14 +5,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from raypipe.config.networks import Encoder
 from raypipe.core.consistency import score_prompts, semantic_consistency_score
 from raypipe.core.ids import prompt_id
 from raypipe.core.pairs import pair_scores
-from raypipe.errors import UserError
 from raypipe.inputs.codec import inspect
-from raypipe.storage import schema
+from raypipe.storage import parquet, schema
+from raypipe.storage.damage import DamagedError
+from raypipe.storage.directory import split_batches
+from raypipe.storage.names import batch_file
 from raypipe.studies.consistency import scores as score
-from raypipe.studies.consistency.embed import columns, file_name, stored_embeddings
+from raypipe.studies.consistency.embed import columns, stored_embeddings
 from raypipe.studies.consistency.images import image_columns, stored_images
 from raypipe.studies.consistency.plan import batches
 from raypipe.studies.consistency.run import Run
@@ -25,7 +28,7 @@ DIM = 12
 class World:
     """A run with files written as the stages write them, with failures (model, prompt, seed)."""
 
-    def __init__(self, where, n_prompts=7, n_seeds=5, batch_size=4, failed=(), **more):
+    def __init__(self, where, n_prompts=7, n_seeds=5, batch_size=4, failed=(), draw=0, **more):
         self.config = Consistency.model_validate(
             {
                 "models": [{"name": "a", "id": "x"}, {"name": "b", "id": "y"}],
@@ -39,7 +42,7 @@ class World:
         self.encoder = self.config.encoder[0]
         self.run, self.failed = Run(str(where)), set(failed)
         self.vectors: dict[tuple[str, str, int], np.ndarray] = {}
-        rng = np.random.default_rng(0)
+        rng = np.random.default_rng(draw)
         rows = []
         for model in self.config.models:
             for prompt in self.config.prompts:
@@ -79,7 +82,7 @@ class World:
         mine = mine.append_column(embedding, pa.array(vectors, pa.list_(pa.float32())))
         mine = mine.append_column(clip_score, pa.array(scores, pa.float32()))
         kept = stored_embeddings(self.encoder, mine)
-        self.run.write_table(file_name(self.encoder, batch_id), kept)
+        self.run.write_table(batch_file("embeddings", self.encoder.name, batch_id), kept)
 
     def score(self, model):
         known = score.survey(self.run, self.samples)
@@ -180,17 +183,29 @@ def test_the_survey_counts_what_became_of_every_sample(tmp_path):
     assert known.devices == {"a": ["cpu"], "b": ["cpu"]}
 
 
-@pytest.mark.parametrize("harm", ["lost", "strange"])
-def test_stored_images_that_are_not_the_plan_stop_the_run(tmp_path, harm):
+@pytest.mark.parametrize(
+    ("harm", "rule"),
+    [("lost", "is missing"), ("another", "must be the pictures of its batch: it holds other")],
+)
+def test_stored_images_that_are_not_the_plan_stop_the_run(tmp_path, harm, rule):
     world = World(tmp_path)
-    name = world.run.folder.names("images")[1]
+    first, second = (f"images/{name}" for name in world.run.folder.names("images")[:2])
     if harm == "lost":
-        world.run.folder.delete(f"images/{name}")
+        world.run.folder.delete(second)
     else:
-        world.run.folder.write("images/0009-0.parquet", world.run.folder.read(f"images/{name}"))
-    told = {"lost": "lacks 4, holds 0 twice", "strange": "lacks 0, holds 4 twice"}[harm]
-    with pytest.raises(UserError, match=f"images are not the planned samples: .* {told} and 0 "):
+        world.run.folder.write(second, world.run.folder.read(first))
+    with pytest.raises(DamagedError, match=f"{second} {rule}"):
         score.survey(world.run, world.samples)
+
+
+def test_files_that_are_not_planned_are_ignored(tmp_path):
+    world = World(tmp_path)
+    before = world.score("a")
+    folder = world.run.folder
+    for name in ("0009-0.parquet", ".DS_Store", "._0000-00000000.parquet", "Thumbs.db"):
+        folder.write(f"images/{name}", folder.read(f"images/{folder.names('images')[1]}"))
+        folder.write(f"embeddings/{name}", b"")
+    assert world.score("a").rows == before.rows
 
 
 def test_many_small_files_are_read_in_order(tmp_path):
@@ -204,7 +219,56 @@ def test_many_small_files_are_read_in_order(tmp_path):
 def test_scores_do_not_depend_on_the_order_of_the_plan(tmp_path):
     world = World(tmp_path)
     before = world.score("a")
-    world.samples = world.samples.take(np.random.default_rng(1).permutation(len(world.samples)))
+    blocks = [rows for _, rows in split_batches(world.samples)]
+    order = np.random.default_rng(1).permutation(len(blocks))
+    world.samples = pa.concat_tables([blocks[i] for i in order]).combine_chunks()
     after = world.score("a")
     assert after.rows == before.rows
     assert (after.pairs_PM == before.pairs_PM).all()
+
+
+@pytest.mark.parametrize("ids", [("clip_v1", "clip-v1"), ("модель", "モデル"), ("Clip", "clip")])
+def test_encoders_whose_names_differ_in_punctuation_have_scores_of_their_own(tmp_path, ids):
+    first, second = (Encoder(library="timm", id=name) for name in ids)
+    world = World(tmp_path, encoder=(first,))
+    before = world.score("a").rows
+    other = World(tmp_path, encoder=(second,), draw=1)
+    assert other.score("a").rows != before
+    assert world.score("a").rows == before
+
+
+def test_vectors_of_another_encoder_are_refused(tmp_path):
+    world = World(tmp_path)
+    other = World(tmp_path, encoder=(Encoder(library="timm", id="other"),), draw=1)
+    batch_id = world.samples["batch_id"][0].as_py()
+    ours, theirs = (batch_file("embeddings", w.encoder.name, batch_id) for w in (world, other))
+    world.run.folder.write(ours, world.run.folder.read(theirs))
+    with pytest.raises(DamagedError, match=f"{ours} must be of encoder .*, got other"):
+        world.score("a")
+
+
+@pytest.mark.parametrize(
+    ("harm", "rule"),
+    [
+        (lambda v: v * 1.01, "must hold unit vectors, got length 1.0"),
+        (lambda v: np.where(np.arange(len(v)) == 0, np.nan, v), "must hold unit vectors, got"),
+        (lambda v: np.where(np.arange(len(v)) == 0, np.inf, v), "must hold unit vectors, got"),
+        (lambda v: v * 0, "must hold unit vectors, got length 0.0"),
+    ],
+)
+def test_vectors_that_are_no_unit_vectors_are_refused(tmp_path, harm, rule):
+    world = World(tmp_path)
+    key = next(iter(world.vectors))
+    world.vectors[key] = harm(world.vectors[key]).astype(np.float32)
+    world._write(world.samples["batch_id"][0].as_py())
+    with pytest.raises(DamagedError, match=rule):
+        world.score("a")
+
+
+def test_a_vector_that_is_missing_is_named(tmp_path):
+    world = World(tmp_path)
+    name = batch_file("embeddings", world.encoder.name, world.samples["batch_id"][0].as_py())
+    table = parquet.read(world.run.folder, name)
+    world.run.write_table(name, table.slice(1))
+    with pytest.raises(DamagedError, match=f"{name} must have a vector of sample a/prompt 0/12"):
+        world.score("a")

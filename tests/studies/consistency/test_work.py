@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raypipe.storage import schema
-from raypipe.studies.consistency.embed import file_name
+from raypipe.storage.names import batch_file
 from raypipe.studies.consistency.plan import batches
 from raypipe.studies.consistency.run import Run
 from raypipe.studies.consistency.settings import Consistency
@@ -38,7 +38,7 @@ ALL_FILES = [
     for batch_id in BATCHES
     for name in (
         f"images/{batch_id}.parquet",
-        *(file_name(encoder, batch_id) for encoder in CONFIG.encoder),
+        *(batch_file("embeddings", encoder.name, batch_id) for encoder in CONFIG.encoder),
     )
 ]
 
@@ -99,7 +99,7 @@ def test_a_half_written_file_does_not_count(run_with):
 
 
 def test_files_of_other_encoders_and_other_files_do_not_count(run_with):
-    run = run_with([name for name in ALL_FILES if "/two-openai." not in name])
+    run = run_with([name for name in ALL_FILES if "/two-openai~" not in name])
     run.folder.write(f"embeddings/three.{BATCHES[0]}.parquet", b"")
     run.folder.write("images/notes.txt", b"")
     found = batches_of(missing(run, CONFIG), "load")

@@ -1,6 +1,7 @@
 """Evaluation: what is planned, what each stage says, what is left to do, and what comes out."""
 
 import json
+import shutil
 
 import numpy as np
 import pyarrow as pa
@@ -27,7 +28,7 @@ from raypipe.studies.evaluate import work as measure_all
 from raypipe.studies.evaluate.plan import make_plan
 from raypipe.studies.evaluate.run import EvaluateRun
 from raypipe.studies.evaluate.settings import Evaluate
-from tests.support import evaluate_runs, pair_runs
+from tests.support import evaluate_runs, finish_run, pair_runs
 from tests.support.mistakes import mistake
 from tests.support.pictures import encoded
 
@@ -381,6 +382,8 @@ def test_a_prompt_is_needed_where_a_metric_reads_it(config, tmp_path, reward_fil
     (tmp_path / "rest" / "photos" / "0000-00000000.parquet").rename(
         some / "photos" / "0000-00000001.parquet"
     )
+    shutil.rmtree(some / "sources")
+    finish_run(some, "face_pairs")  # plans both batches
     results, _ = evaluate_runs.finish(config(pairs=str(some), metrics=metrics))
     good = results["metrics"][0]["models"][0]
     assert (good["n"], good["quarantined"]) == (2, {"no prompt": 2})
