@@ -52,7 +52,7 @@ def _beside(path: str, data: bytes | memoryview) -> Iterator[Path]:
             file.flush()
             os.fsync(file.fileno())  # the name must not reach the disk before the content
         yield partial
-    except OSError:
+    except BaseException:  # an interrupt, too
         with contextlib.suppress(OSError):
             partial.unlink()  # it may have filled the disk
         raise
