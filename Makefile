@@ -57,9 +57,9 @@ test-lowest: $(LOWEST)/.installed
 
 $(LOWEST)/.installed: pyproject.toml
 	test -x $(LOWEST)/bin/python || $(PYTHON) -m venv $(LOWEST)
-	command -v uv > /dev/null || $(LOWEST)/bin/python -m pip install --quiet uv
-	PATH="$$PATH:$(CURDIR)/$(LOWEST)/bin" uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct -r pyproject.toml --extra hub --extra faces
-	PATH="$$PATH:$(CURDIR)/$(LOWEST)/bin" uv pip install --quiet --python $(LOWEST)/bin/python pytest pytest-timeout hypothesis psutil
+	$(LOWEST)/bin/python -m pip install $(PINNED) -r cluster/uv.txt
+	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct -r pyproject.toml --extra hub --extra faces
+	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python pytest pytest-timeout hypothesis psutil
 	touch $@
 
 check: $(INSTALLED)

@@ -126,8 +126,8 @@ class Recipe(Generic[C, R]):
     def perform(self, config: C, session: Session, dry_run: bool = False) -> str:
         """Do what a config asks for, or what of it is missing; returns the run directory."""
         stored = absolute(config)
-        check_answers(stored.model_dump(mode="json"))
         run = self.directory(stored.output)
+        check_answers(stored.model_dump(mode="json"))
         job = Job(config, stored, run, session, dry_run)
         if dry_run:
             run.check(stored)

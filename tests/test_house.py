@@ -46,8 +46,6 @@ SIZES = {
     "studies/agreement/run.py": "a run directory",
     "studies/agreement/settings.py": "a study's config",
     "studies/align/settings.py": "a study's config",
-    "studies/annotate/run.py": "a run directory",
-    "studies/face_pairs/run.py": "a run directory",
     "studies/questions/run.py": "a run directory",
 }
 """Modules of more than LARGEST or fewer than SMALLEST lines, and why they are."""

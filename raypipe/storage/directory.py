@@ -256,7 +256,7 @@ class RunDirectory:
         """UserError for ids in a plan that cannot be parts of files' names."""
         for key in {"batch_id", "sample_id", "pair_id"} & set(rows.column_names):
             plain = pc.match_substring_regex(rows[key], rf"\A{ID}\z").fill_null(False)
-            if not pc.all(plain).as_py():
+            if not pc.all(plain, min_count=0).as_py():
                 first = rows[key].filter(pc.invert(plain))[0].as_py()
                 raise UserError(
                     f"{key} of {file} must be up to {LONGEST} letters, digits, points, hyphens and "

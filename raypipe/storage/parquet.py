@@ -24,7 +24,7 @@ from raypipe.storage.damage import DamagedError, reading
 from raypipe.storage.files import Folder
 from raypipe.storage.pieces import Pieces, bytes_of
 
-KEY = "raypipe.digests"
+KEY = b"raypipe.digests"
 """In the footer's metadata: that the file has them."""
 
 BEGIN, END = b"raypipe digests>", b"<digests raypipe"
@@ -71,7 +71,7 @@ def content(groups: Iterable[pa.Table], schema: pa.Schema) -> bytes:
     with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
         for table in groups:
             writer.write_table(table, row_group_size=max(1, len(table)))
-        writer.add_key_value_metadata({KEY: "blake2b"})
+        writer.add_key_value_metadata({KEY.decode(): "blake2b"})
     return seal(sink.getvalue())
 
 
@@ -192,7 +192,7 @@ class ParquetFile:
             self.metadata = pq.read_metadata(pa.BufferReader(_standalone(footer)))
             self.schema = self.metadata.schema.to_arrow_schema()
             self._chunks = chunks(self.metadata)
-            promised = KEY.encode() in (self.metadata.metadata or {})
+            promised = KEY in (self.metadata.metadata or {})
         self._digests: list[bytes] | None = None
         if has_end:
             self._digests = self._gap()

@@ -30,8 +30,9 @@ from raypipe.inputs.pictures import PictureReader, list_pictures
 from raypipe.inputs.prompts import read_prompts
 from raypipe.inputs.rows import rows_of
 from raypipe.report.thumbnail import make_thumbnail
+from raypipe.weights.headers import safetensors_shapes
 from raypipe.weights.identity import encoder_identity, model_identity
-from raypipe.weights.locate import miniature_path, safetensors_shapes
+from raypipe.weights.locate import miniature_path
 from raypipe.weights.pipeline_files import pipeline_files
 from tests.support import ROOT
 from tests.support.hub_server import Hub

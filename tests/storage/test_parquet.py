@@ -121,7 +121,7 @@ def test_each_part_of_the_file_is_covered(stored, folder, tmp_path, part):
         "begin": stored.index(parquet.BEGIN),
         "end": stored.index(parquet.END),
         "digest": stored.index(parquet.BEGIN) + len(parquet.BEGIN),
-        "key": stored.index(parquet.KEY.encode()),
+        "key": stored.index(parquet.KEY),
         "data": 200,
     }[part]
     for bit in range(8):

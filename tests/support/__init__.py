@@ -48,16 +48,18 @@ def listens(port: int) -> bool:
     return True
 
 
-def finish_run(folder: Path, job: str, **config: object) -> Path:
-    """Give a run directory that a test wrote by hand its manifest; returns the directory.
-
-    And its plan, of which other jobs read the batches alone, where its files have some.
-    """
+def plan_batches(folder: Path) -> None:
+    """Give a run directory that a test wrote by hand its plan, of which others read the batches."""
     for plan, made in (("samples", "images"), ("sources", "pairs")):
         batches = sorted(path.stem for path in (folder / made).glob("*.parquet"))
         if batches and not (folder / plan).exists():
             (folder / plan).mkdir()
             pq.write_table(pa.table({"batch_id": batches}), folder / plan / "0000.parquet")
+
+
+def finish_run(folder: Path, job: str, **config: object) -> Path:
+    """Give a run directory that a test wrote by hand its plan and manifest; returns it."""
+    plan_batches(folder)
     manifest = {"status": "complete", "job": job, "config_hash": "x", "config": config}
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return folder

@@ -10,7 +10,7 @@ from raypipe.core.masks import box_mask, paste
 from raypipe.miniature.photos import photo_specs
 from raypipe.miniature.scenes import render
 from raypipe.storage import schema
-from tests.support import finish_run
+from tests.support import finish_run, plan_batches
 from tests.support.pictures import encoded
 
 BOX = (18.0, 14.0, 46.0, 48.0)
@@ -97,6 +97,7 @@ def write(
             (folder / kind).mkdir(parents=True, exist_ok=True)
             table = pa.Table.from_pylist(rows[start : start + 16], schema=columns)
             pq.write_table(table, folder / kind / name)
+    plan_batches(folder)
     if finished:
         finish_run(folder, "face_pairs")
     return folder

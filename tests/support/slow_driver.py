@@ -9,13 +9,11 @@ import sys
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-if str(ROOT) not in sys.path:
-    sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).parents[2]))  # before others' packages named tests
 
-from raypipe.storage import claims  # noqa: E402
-from raypipe.studies.consistency.run import Run  # noqa: E402
-from tests.support import stand_in  # noqa: E402
+from raypipe.storage import claims
+from raypipe.studies.consistency.run import Run
+from tests.support import stand_in
 
 claims.BEAT_S = float(os.environ.get("BEAT_S", claims.BEAT_S))
 claims.STILL_S = float(os.environ.get("STILL_S", claims.STILL_S))

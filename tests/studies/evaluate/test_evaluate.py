@@ -396,5 +396,5 @@ def test_what_only_the_plan_can_tell(config, stored_run):
     assert "must not be named like another column" in mistake(make_plan, named)
     absent = [{"metric": "image_reward", "id": "/nowhere"}]
     assert mistake(make_plan, config(run=str(stored_run), metrics=absent)) == (
-        "no weights found for weights of metric image_reward: /nowhere"
+        "weights of metric image_reward must be a reward's directory or a hub id, got /nowhere"
     )

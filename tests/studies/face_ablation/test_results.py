@@ -13,6 +13,7 @@ import yaml
 from raypipe.errors import UserError
 from raypipe.jobs.face_ablation import plan_jobs
 from raypipe.report import sheet
+from raypipe.storage import schema
 from raypipe.studies.face_ablation import page as report
 from raypipe.studies.face_ablation import results as ablation
 from raypipe.studies.face_ablation.settings import FaceAblation
@@ -92,12 +93,15 @@ def finished_runs(plan) -> dict[str, dict[str, np.ndarray]]:
             noise = rng.normal(0, 0.1, (PROMPTS, SEEDS))
             truth[name][training.name] = truth[name]["base"] + lift + noise
         rows = [
-            {"model": model, "prompt_id": f"p{p:02d}", "seed": s, "sharpness": float(score)}
+            dict.fromkeys(schema.TABLE.names, "")
+            | {"reason": None, "status": schema.OK}
+            | {"model": model, "prompt_id": f"p{p:02d}", "seed": s, "sharpness": float(score)}
             for model, scores in truth[name].items()
             for (p, s), score in np.ndenumerate(scores)
         ]
         Path(evaluate.output).mkdir(parents=True)
         pq.write_table(pa.Table.from_pylist(rows), f"{evaluate.output}/scores.parquet")
+        Path(evaluate.output, "manifest.json").write_text('{"job": "evaluate", "config_hash": ""}')
     return truth
 
 
