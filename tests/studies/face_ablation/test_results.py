@@ -100,7 +100,9 @@ def finished_runs(plan) -> dict[str, dict[str, np.ndarray]]:
             for (p, s), score in np.ndenumerate(scores)
         ]
         Path(evaluate.output).mkdir(parents=True)
-        pq.write_table(pa.Table.from_pylist(rows), f"{evaluate.output}/scores.parquet")
+        columns = schema.TABLE.append(pa.field("sharpness", pa.float64()))
+        table = pa.Table.from_pylist(rows, schema=columns)
+        pq.write_table(table, f"{evaluate.output}/scores.parquet")
         Path(evaluate.output, "manifest.json").write_text('{"job": "evaluate", "config_hash": ""}')
     return truth
 
