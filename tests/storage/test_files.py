@@ -46,7 +46,14 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_visible(tmp_path):
         folder.write("images/a", "no bytes")
     assert folder.read("images/a") == b"old"
     assert folder.names("images") == ["a"]
-    assert len(list((tmp_path / "images").iterdir())) == 2  # the half is there, unseen
+    assert [path.name for path in (tmp_path / "images").iterdir()] == ["a"]
+
+
+def test_the_half_of_a_write_that_was_killed_is_unseen_until_it_is_cleaned_away(tmp_path):
+    folder = Folder(str(tmp_path))
+    folder.write("images/a", b"whole")
+    (tmp_path / "images" / "b.0123abcd.partial").write_bytes(b"half")
+    assert folder.names("images") == ["a"]
     folder.clean("images")
     assert [path.name for path in (tmp_path / "images").iterdir()] == ["a"]
 
