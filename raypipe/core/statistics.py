@@ -217,7 +217,7 @@ def decide(difference: Difference, p_adjusted: float | None) -> tuple[Verdict, s
     if difference.low <= 0 <= difference.high:
         return "no_difference_shown", "the interval of the mean holds zero"
     if p_adjusted >= difference.alpha:
-        return "undecided", "the interval of the mean excludes zero, the corrected p does not"
+        return "undecided", "the interval of the mean excludes zero, but the corrected p does not"
     verdict: Verdict = "a_more_consistent" if difference.low > 0 else "b_more_consistent"
     return verdict, "the interval of the mean excludes zero, and so does the corrected p"
 
