@@ -102,7 +102,7 @@ class Folder:
 
     def move(self, name: str, to: str) -> bool:
         """Move a file below the same directory; returns whether it was there."""
-        old, new = f"{self._path}/{name}", f"{self._path}/{to}"
+        old, new = self._at(name), self._at(to)
         with storage_errors(self.uri):
             if self._fs.get_file_info(old).type != pafs.FileType.File:
                 return False

@@ -246,7 +246,12 @@ def test_no_name_leads_out_of_a_folder(name, scheme, tmp_path):
     folder = Folder(f"{scheme}{run}")
     for action in (folder.read, folder.open, folder.delete, folder.delete_folder):
         assert "relative name" in told(action, name)
-    assert "relative name" in told(folder.write, name, b"theirs")
+    for write in (folder.write, folder.create):
+        assert "relative name" in told(write, name, b"theirs")
+    for names in ((name, "b"), ("b", name)):
+        assert "relative name" in told(folder.move, *names)
+    if name:
+        assert "relative name" in told(folder.delete_empty, name)
     if name:
         assert "relative name" in told(folder.names, name)
         assert "relative name" in told(folder.clean, name)
