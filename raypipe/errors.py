@@ -8,6 +8,9 @@ USER = re.compile(r"(\w://)(?:[^\s/@]*|[^\s/:@]*:[^\s]*)@")
 OPTION = re.compile(r"([?&][\w.-]+=)[^\s&#'\"]*")
 """The value of a URI's option."""
 
+VALUE = re.compile(r"((?:secret|token|passw|pwd|credential|access_key)[\w-]*=)[^&\s]+", re.I)
+"""What an override gives to a key that no log should show."""
+
 WITH_OPTIONS = re.compile(r"\w://[^\s?'\"]*\?[^\s'\"]*")
 
 
@@ -24,10 +27,10 @@ class UserError(Exception):
 
 
 def without_secrets(text: str) -> str:
-    """The text with stars for what a URI in it holds of users, passwords and options' values.
+    """The text with stars for passwords: of URIs, with their users and options, and of secret keys.
 
     >>> without_secrets("got s3://me:a/b@bucket/key and gs://b/k?token=1&scheme=http")
     'got s3://***@bucket/key and gs://b/k?token=***&scheme=***'
     """
-    text = USER.sub(r"\1***@", text)
+    text = VALUE.sub(r"\1***", USER.sub(r"\1***@", text))
     return WITH_OPTIONS.sub(lambda uri: OPTION.sub(r"\1***", uri[0]), text)

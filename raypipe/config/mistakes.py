@@ -14,6 +14,8 @@ SHOWN = 200
 """Letters of a value that a message shows."""
 MOST = 10
 """Mistakes that a message names."""
+READ = 1000
+"""Mistakes that are read; the rest is only counted."""
 UNION_TAGS = {"str", "int", "float", "bool", "constrained-int", "constrained-float"}
 """What pydantic calls the alternatives that are values."""
 
@@ -24,7 +26,8 @@ def explain(error: pydantic.ValidationError, kind: type[pydantic.BaseModel]) -> 
     kind: the config's model, whose sections name the keys that are known.
     """
     clauses: dict[tuple[str, str], list[str]] = {}
-    for problem in error.errors(include_url=False):
+    problems = error.errors(include_url=False)
+    for problem in _plainest(problems[:READ], kind):
         *parents, last = problem["loc"] or ("",)
         location, known = _place(kind, parents)
         if problem["type"] == "extra_forbidden":
@@ -40,7 +43,7 @@ def explain(error: pydantic.ValidationError, kind: type[pydantic.BaseModel]) -> 
         else:
             clauses.setdefault((f"{where}: ", _got(problem)), []).append(_rule(problem))
     found = [where + _either(messages) + got for (where, got), messages in clauses.items()]
-    more = len(found) - MOST
+    more = len(found) - MOST + max(0, len(problems) - READ)
     return found if more <= 0 else [*found[:MOST], f"and {more} more mistakes"]
 
 
@@ -65,21 +68,39 @@ def _either(messages: Sequence[str]) -> str:
     return re.sub(r"a valid dictionary or instance of \w+", "a mapping of keys", text)
 
 
+def _plainest(problems: Sequence[Any], kind: type[pydantic.BaseModel]) -> list[Any]:
+    """Without what other alternatives to a value say where one of them fits it but for a part."""
+    places = [tuple(_place(kind, problem["loc"])[0]) for problem in problems]
+    lengths = {p for p, problem in zip(places, problems, strict=True) if _is_length(problem)}
+    wholes = {place[:end] for place in places for end in range(len(place))}
+    kept = []
+    for place, problem in zip(places, problems, strict=True):
+        is_other = place in lengths and not _is_length(problem)
+        is_of_a_key = problem["type"] in ("missing", "extra_forbidden")
+        if is_of_a_key or not (place in wholes or is_other):
+            kept.append(problem)
+    return kept
+
+
+def _is_length(problem: Any) -> bool:
+    return problem["type"] in ("too_short", "too_long")
+
+
 def _rule(problem: Any) -> str:
     """What pydantic says of a value, or plainer words."""
     context, kind = problem.get("ctx", {}), problem["type"]
-    if kind in ("too_short", "too_long"):
+    if _is_length(problem):
         bound = context["min_length" if kind == "too_short" else "max_length"]
         most = "at least" if kind == "too_short" else "at most"
         given = context["actual_length"]
         return f"must hold {most} {bound}, got {'more' if given is None else given or 'none'}"
-    return str(problem["msg"])
+    return str(problem["msg"]).removesuffix(", got a number with a fractional part")
 
 
 def _got(problem: Any) -> str:
     """The offending value; a rule between several keys, or of a length, has named it itself."""
     value = problem["input"]
-    if isinstance(value, dict | pydantic.BaseModel) or problem["type"] in ("too_short", "too_long"):
+    if isinstance(value, dict | pydantic.BaseModel) or _is_length(problem):
         return ""
     return f", got {shown(value)}"
 

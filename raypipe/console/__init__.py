@@ -1,20 +1,12 @@
 """The one place that speaks to the person at the terminal, and listens for Ctrl-C."""
 
-import re
 import sys
 import unicodedata
 
+from raypipe.errors import without_secrets
+
 LONGEST = 2000
 """Letters of a line about a mistake."""
-
-SECRETS = (
-    (re.compile(r"(:/+)[^\s@/]*:[^\s@]*@|(:/+)[^\s@/:]+@"), r"\1\2...@"),
-    (
-        re.compile(r"((?:secret|token|passw|pwd|credential|access_key)[\w-]*=)[^&\s]+", re.I),
-        r"\1...",
-    ),
-)
-"""What a URI or an override may hold that no log should: user and password, or a key's value."""
 
 
 def message(line: str) -> None:
@@ -24,9 +16,7 @@ def message(line: str) -> None:
 
 def as_line(text: object) -> str:
     """A text on one line: at most LONGEST letters, without passwords, controls written out."""
-    line = " ".join(str(text)[: 10 * LONGEST].split())
-    for pattern, replacement in SECRETS:
-        line = pattern.sub(replacement, line)
+    line = without_secrets(" ".join(str(text)[: 10 * LONGEST].split()))
     if len(line) > LONGEST:
         line = f"{line[:LONGEST]}..."
     return "".join(

@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow.fs as pafs
 
 from raypipe.errors import UserError
+from raypipe.storage.exclusive import endpoint_of_s3
 
 ANSWER_S = 8.0
 """How long a bucket may take to answer, whatever the answer is."""
@@ -74,7 +75,7 @@ def _ask(uri: str) -> None:
     if scheme == "gs":
         pafs.GcsFileSystem(retry_time_limit=timedelta(seconds=ANSWER_S)).get_file_info(bucket)
         return
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    endpoint = endpoint_of_s3()
     pafs.S3FileSystem(
         endpoint_override=endpoint,
         region=None if endpoint else "us-east-1",  # another region's answer is one

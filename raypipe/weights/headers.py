@@ -10,11 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from raypipe.core.limits import HEADER, parse_json
+from raypipe.core.limits import FILE, HEADER, parse_json
 from raypipe.errors import UserError
-
-MAX_JSON = 64_000_000
-"""Bytes of a JSON file beside weights: tokenizers have some millions."""
 
 BITS = {
     **dict.fromkeys(("F64", "I64", "U64", "C64"), 64),
@@ -30,8 +27,8 @@ Shape = tuple[int, ...]
 def read_json(path: Path, what: str) -> dict[str, Any]:
     """A JSON file that holds a mapping. UserError, naming `what` and the file, for any other."""
     try:
-        if path.stat().st_size > MAX_JSON:
-            raise ValueError(f"it has more than {MAX_JSON:,} bytes")
+        if path.stat().st_size > FILE:
+            raise ValueError(f"it has more than {FILE:,} bytes")
         tree = parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{what} lacks {path.name}: {path.parent}") from None

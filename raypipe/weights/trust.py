@@ -10,8 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from raypipe.core.limits import FILE, parse_json
 from raypipe.errors import UserError
+from raypipe.weights.headers import read_json
 
 INDEX = "model_index.json"
 
@@ -37,7 +37,7 @@ def check_folder(folder: Path, what: str) -> None:
     for file in sorted(folder.rglob("*.py")):
         raise UserError(f"{what} must have no code of its own, got {file}")
     for file in sorted({path for name in CONFIGS for path in folder.rglob(name)}):
-        config = read_config(file, what)
+        config = read_json(file, what)
         if file.name == INDEX:
             check_index(config, what, str(file))
         elif file.name == "adapter_config.json" and file.parent != folder:
@@ -87,22 +87,6 @@ def check_config(config: Any, what: str, where: str) -> None:
             left += value.values()
         elif isinstance(value, list):
             left += value
-
-
-def read_config(file: Path, what: str) -> dict[str, Any]:
-    """The content of a JSON file, which must be an object. UserError for anything else."""
-    try:
-        size = file.stat().st_size
-        if size > FILE:
-            raise UserError(
-                f"{what}: a file must have at most {FILE:,} bytes, got {size:,}: {file}"
-            )
-        config = parse_json(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{what} has a file that is not valid JSON: {file}: {error}") from None
-    if not isinstance(config, dict):
-        raise UserError(f"{what}: {file} must hold an object, got {type(config).__name__}")
-    return config
 
 
 @cache

@@ -366,10 +366,10 @@ OVERRIDES: tuple[Case, ...] = (
     ("annotate", ("--share_on", "x"), ("--share_on", "--share-on")),
     ("questions", ("--verbose=3",), ("--verbose",)),
     # no password in a log
-    ("align", ("--output=s3://user:hunter2@bucket/x",), ("s3://...@bucket",)),
-    ("align", ("choices=s3://user:hunter2@bucket/x.csv",), ("s3://...@bucket",)),
-    ("align", ("choices=s3://bucket/x.csv?secret_key=hunter2",), ("secret_key=...",)),
-    ("questions", ("run=https://user:hunter2@host/x",), ("https://...@host",)),
+    ("align", ("--output=s3://user:hunter2@bucket/x",), ("s3://***@bucket",)),
+    ("align", ("choices=s3://user:hunter2@bucket/x.csv",), ("s3://***@bucket",)),
+    ("align", ("choices=s3://bucket/x.csv?secret_key=hunter2",), ("secret_key=***",)),
+    ("questions", ("run=https://user:hunter2@host/x",), ("https://***@host",)),
 )
 
 

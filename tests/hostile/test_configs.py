@@ -78,3 +78,16 @@ def test_a_job_without_a_config_asks_for_one():
         done = run_here(job)
         check(Told(done.returncode, done.stdout, done.stderr), ("config is missing",))
         assert "a.b=c are" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("seeds", "told"),
+    [
+        ("[]", "seeds: must hold at least 1, got none"),
+        ("[-1]", "seeds.0: Input should be greater than or equal to 0, got -1"),
+        ("0", "seeds: Input should be greater than or equal to 1 or a list, got 0"),
+    ],
+)
+def test_alternatives_that_a_value_does_not_look_like_say_nothing(attempt, seeds, told):
+    done = attempt("face_pairs", f"seeds={seeds}")
+    assert done.err.endswith(f": {told}\n")
