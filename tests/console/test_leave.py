@@ -56,6 +56,15 @@ def assert_left(process: subprocess.Popen, number: int) -> None:
         assert line.split()[0] in ("encode", "generate", "embed", "step", "Loading"), err
 
 
+def assert_interruptible(code: str) -> None:
+    """Ctrl-C ends a process of this code, which prints `now` when it is to come, with its line."""
+    process = start("-c", code)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "now\n"
+    process.send_signal(signal.SIGINT)
+    assert_left(process, signal.SIGINT)
+
+
 def loaded(library: str) -> Callable[[subprocess.Popen], bool]:
     """Whether a process has loaded a library whose file's name holds a word."""
 
@@ -186,11 +195,7 @@ def body():
     exec({swallow!r}, globals())
 leave.run(body)
 """
-    process = start("-c", code)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "now\n"
-    process.send_signal(signal.SIGINT)
-    assert_left(process, signal.SIGINT)
+    assert_interruptible(code)
 
 
 def test_a_signal_after_the_end_is_told_too():
@@ -203,11 +208,7 @@ def late():
 atexit.register(late)
 leave.run(lambda: None)
 """
-    process = start("-c", code)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "now\n"
-    process.send_signal(signal.SIGINT)
-    assert_left(process, signal.SIGINT)
+    assert_interruptible(code)
 
 
 def test_nohup_is_heeded():

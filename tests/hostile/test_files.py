@@ -582,6 +582,14 @@ def test_pickles_of_a_pipeline_or_a_vae_are_not_loaded(model):
     assert "safetensors" in message
 
 
+def only_from(hub, tmp_path):
+    """The environment of a process that fetches from this hub, into an empty cache."""
+    return os.environ | {
+        "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "0",
+        "RAYPIPE_CACHE": str(tmp_path / "cache"), "HF_HUB_DISABLE_XET": "1",
+    }  # fmt: skip
+
+
 def test_code_is_never_fetched_from_a_hub(tmp_path, monkeypatch):
     index = {"_class_name": "StableDiffusionPipeline", "unet": ["diffusers", "U"],
              "tokenizer": ["transformers", "T"]}  # fmt: skip
@@ -597,11 +605,7 @@ def test_code_is_never_fetched_from_a_hub(tmp_path, monkeypatch):
         "fetch_pipeline('org/name', None, None, 'm'); fetch('org/name', what='m')"
     )
     with Hub(files) as hub:
-        environment = os.environ | {
-            "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "hub"),
-            "RAYPIPE_CACHE": str(tmp_path / "cache"), "HF_HUB_DISABLE_XET": "1",
-            "HF_HUB_OFFLINE": "0",
-        }  # fmt: skip
+        environment = only_from(hub, tmp_path)
         subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=environment, check=True)
         assert sorted(set(hub.downloads())) == sorted(n for n in files if not n.endswith(".py"))
 
@@ -616,13 +620,8 @@ def test_an_index_on_a_hub_is_checked_before_the_rest_is_fetched(tmp_path):
         "tell(fetch_pipeline, 'org/name', None, None, 'model m')"
     )
     with Hub(files) as hub:
-        environment = os.environ | {
-            "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "hub"),
-            "RAYPIPE_CACHE": str(tmp_path / "cache"), "HF_HUB_DISABLE_XET": "1",
-            "HF_HUB_OFFLINE": "0",
-        }  # fmt: skip
         done = subprocess.run(
-            [sys.executable, "-c", script], cwd=ROOT, env=environment, check=True,
+            [sys.executable, "-c", script], cwd=ROOT, env=only_from(hub, tmp_path), check=True,
             capture_output=True, text=True,
         )  # fmt: skip
         assert "_class_name of model m must be the name of a class" in done.stdout
