@@ -27,6 +27,7 @@ from raypipe.engine.session import Session
 from raypipe.errors import UserError
 from raypipe.storage import claims, starts
 from raypipe.storage.directory import RunDirectory, config_hash
+from raypipe.storage.files import impatient
 from raypipe.storage.mend import mending
 from raypipe.storage.reach import check_answers
 
@@ -126,17 +127,21 @@ class Recipe(Generic[C, R]):
     def perform(self, config: C, session: Session, dry_run: bool = False) -> str:
         """Do what a config asks for, or what of it is missing; returns the run directory."""
         stored = absolute(config)
+        self.directory.check_output(stored.output)
+        check_answers(stored.output)  # of the inputs' buckets a finished run needs none
         run = self.directory(stored.output)
-        check_answers(stored.model_dump(mode="json"))
         job = Job(config, stored, run, session, dry_run)
+        if not dry_run and self._is_finished(job):
+            return config.output
+        check_answers(stored.model_dump(mode="json"))
         if dry_run:
             run.check(stored)
             self.steps(job)
-        elif not self._is_finished(job):
-            with working_on(run, stored) as is_restored:
-                if not (is_restored and self._is_finished(job)):
-                    run.check(stored)
-                    mending(run, stored, lambda: self.steps(job))
+            return config.output
+        with working_on(run, stored):
+            if not self._is_finished(job):  # nor made so by who worked on it meanwhile
+                run.check(stored)
+                mending(run, stored, lambda: self.steps(job))
         return config.output
 
     def _is_finished(self, job: Job[C, R]) -> bool:
@@ -151,24 +156,24 @@ class Recipe(Generic[C, R]):
 
 
 @contextlib.contextmanager
-def working_on(run: RunDirectory, config: JobConfig) -> Iterator[bool]:
+def working_on(run: RunDirectory, config: JobConfig) -> Iterator[None]:
     """A driver's stay in a run directory: alone, and without a trace if it comes to nothing.
 
-    Gives whether an earlier start was taken back, which was killed before anything was made of it.
-    UserError where another driver works there, or has taken over.
+    An earlier start that was killed before anything was made of it is taken back. UserError where
+    another driver works there, or has taken over.
     """
     folder, missing = run.folder, run.folder.missing()
-    is_new = is_restored = is_done = False
+    is_new = is_done = False
     try:
         try:
             is_new = bool(missing) or not folder.entries()
             claims.wait(folder, run.does)
             if not is_new and starts.can_be_taken_back(run, config):
                 run.claim()
-                run.is_begun_anew, is_restored = starts.take_back(run, is_own=False), True
+                run.is_begun_anew = starts.take_back(run, is_own=False)
         except OSError as error:
             raise UserError(f"output cannot be used: {run.uri}: {error}") from None
-        yield is_restored
+        yield
         is_done = True
     except KeyboardInterrupt:
         claims.go_on(run.uri)  # where it came from our own sign of life
@@ -176,14 +181,24 @@ def working_on(run: RunDirectory, config: JobConfig) -> Iterator[bool]:
     finally:
         claim = claims.held(folder)
         if claim is not None:
-            is_empty = False
-            with contextlib.suppress(OSError, UserError):
-                if not is_done and starts.can_be_taken_back(run, config):
-                    is_empty = starts.take_back(run, is_own=is_new)
-            claim.release(keep=not is_empty and run.manifest() is None)
+            with impatient():
+                _leave(run, config, claim, is_done, is_new)
             for made in missing:
                 with contextlib.suppress(OSError):
                     made.rmdir()
+
+
+def _leave(
+    run: RunDirectory, config: JobConfig, claim: claims.Claim, is_done: bool, is_new: bool
+) -> None:
+    """Take a start back that came to nothing, and let others work; whatever the store answers."""
+    is_empty, is_open = False, True
+    with contextlib.suppress(OSError, UserError):
+        if not is_done and starts.can_be_taken_back(run, config):
+            is_empty = starts.take_back(run, is_own=is_new)
+    with contextlib.suppress(OSError, UserError):
+        is_open = run.manifest() is None
+    claim.release(keep=not is_empty and is_open)
 
 
 class _Parser(argparse.ArgumentParser):

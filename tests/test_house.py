@@ -32,7 +32,6 @@ SIZES = {
     "core/ranking_loss.py": "a formula with its derivation",
     "engine/log.py": "workers log through it, with Ray or without",
     "engine/session.py": "job.py takes it without loading the rest of the engine",
-    "jobs/annotate.py": "a recipe",
     "jobs/questions.py": "a recipe",
     "metrics/faces.py": "the arithmetic of several faces, apart from the stage that finds them",
     "miniature/metric.py": "the metrics load it by its name, and nothing else of the room",

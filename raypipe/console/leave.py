@@ -54,6 +54,8 @@ class _State:
     """The first signal that came."""
     doomed: set[int] = field(default_factory=set)
     """Processes to end besides those below this one: their parents may be gone already."""
+    reason: str | None = None
+    """Why this process has interrupted itself; None for a signal of others."""
     ending: bool = False
     """Whether the command has ended, and Python cleans up."""
     wake: int = -1
@@ -79,6 +81,12 @@ def run(command: Callable[[], None]) -> None:
         _state.ending = True
         if _state.number is not None:
             _end_children(CHILDREN_S)
+
+
+def interrupt(reason: str) -> None:
+    """Interrupt the main thread from another one, for a reason: the command ends with it, and 2."""
+    _state.reason = reason
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
 
 def doom(pids: Iterable[int]) -> None:
@@ -182,12 +190,12 @@ def _watch(reading: int) -> None:
 
 def _leave_now() -> None:
     """End this process and those below it, whatever the main thread does."""
-    number = _state.number or signal.SIGINT
+    line, status = _ending(_state.number or signal.SIGINT)
     if _told.acquire(blocking=False):
         with contextlib.suppress(OSError):
-            os.write(_state.terminal, f"{_line(number)}\n".encode())
+            os.write(_state.terminal, f"{line}\n".encode())
     _end_children(0)
-    os._exit(128 + number)
+    os._exit(status)
 
 
 def _end_children(patience_s: float) -> None:
@@ -197,13 +205,17 @@ def _end_children(patience_s: float) -> None:
 
 def _last_words(number: int) -> int:
     """Print the line for a signal, once; returns the exit status."""
+    line, status = _ending(number)
     if _told.acquire(blocking=False):
-        message(_line(number))
-    return 128 + number
+        message(line)
+    return status
 
 
-def _line(number: int) -> str:
-    return f"{STOPS[number]}; the same command goes on from here"
+def _ending(number: int) -> tuple[str, int]:
+    """The line and the exit status for a signal, which may be our own."""
+    if _state.reason is not None:
+        return f"error: {as_line(_state.reason)}", 2
+    return f"{STOPS[number]}; the same command goes on from here", 128 + number
 
 
 def _unraisable(found: Any) -> None:

@@ -17,8 +17,11 @@ def annotate(job: Job[Annotate, AnswerRun]) -> None:
         message(serve.describe(config, study))
         return
 
-    serve.serve(run, config, study, job.begin)
-    leave.listen()  # asyncio had the signals; another one now interrupts
+    try:
+        serve.serve(run, config, study, job.begin)
+    finally:
+        leave.listen()  # asyncio had the signals; another one now interrupts
+    run.forget_previous()  # and not where another has taken over
     counts = results.export(run, study)
     job.finish(None, results.manifest(config, counts))
     message(f"{counts['answers']:,} answers of {counts['annotators']:,} annotators")

@@ -25,7 +25,9 @@ def train_miniature(config: TrainMiniature, session: Session, dry_run: bool) -> 
         message(f"would run {', '.join(config.part)} in {config.work}, writing {config.output}")
         return config.output
     if any(os.environ.get(name) != value for name, value in ENVIRONMENT.items()):
-        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **ENVIRONMENT})
+        os.execve(
+            sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, **ENVIRONMENT}
+        )
     import logging
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")

@@ -12,7 +12,7 @@ import numpy as np
 from raypipe.config.sections import SPLITS
 from raypipe.errors import UserError
 from raypipe.inputs.codec import decode
-from raypipe.inputs.runs import pairs_of
+from raypipe.inputs.runs import batch_files, pairs_of
 from raypipe.storage import schema
 from raypipe.storage.files import Folder
 
@@ -27,7 +27,7 @@ def verdicts(folder: Folder, split: str | None = None) -> dict[tuple[str, float]
     UserError where the directory holds no pairs, or pictures that are not of the miniature world.
     """
     found: dict[tuple[str, float], list[bool]] = defaultdict(list)
-    for name in folder.names("pairs"):
+    for name in batch_files(folder, "pairs"):
         scores: dict[bytes, float] = {}
         for pair in pairs_of(folder, name):
             if pair["status"] != schema.OK or split not in (None, pair["split"]):

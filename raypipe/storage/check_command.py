@@ -29,16 +29,11 @@ Jobs = Mapping[str, Callable[[], tuple[type[JobConfig], type[RunDirectory]]]]
 
 
 def main(arguments: Sequence[str], jobs: Jobs) -> None:
-    """The command; exits with the status."""
+    """The command; exits with the status. UserError where RUN is no run."""
     uris = [argument for argument in arguments if argument != "--mend"]
-    try:
-        if len(uris) != 1 or uris[0].startswith("-"):
-            raise UserError(f"usage: raypipe check RUN [--mend], got {' '.join(arguments)}")
-        n = check(uris[0], jobs, mends="--mend" in arguments)
-    except UserError as error:
-        message("error: " + " ".join(str(error).split()))
-        sys.exit(2)
-    sys.exit(1 if n else 0)
+    if len(uris) != 1 or uris[0].startswith("-"):
+        raise UserError(f"usage: raypipe check RUN [--mend], got {' '.join(arguments)}")
+    sys.exit(1 if check(uris[0], jobs, mends="--mend" in arguments) else 0)
 
 
 def check(uri: str, jobs: Jobs, mends: bool = False) -> int:
@@ -114,11 +109,14 @@ def _mend(run: RunDirectory, found: list[DamagedError]) -> None:
 
 
 def _set_aside(run: RunDirectory, found: list[DamagedError]) -> None:
+    results = {manifests.NAME, *_manifest(run.folder).get("files", ())}
+    are_gone = False
     for finding in found:
         folder, below, _ = finding.name.partition("/")
-        is_result = finding.name in ("results.json", "report.html", "scores.parquet")
-        if (below and folder in run.made) or is_result or finding.name == manifests.NAME:
+        if (below and folder in run.made) or finding.name in results:
             set_aside(run, finding)
+            are_gone = True
         else:
             message(f"{finding.name} cannot be made again; restore it, or choose another output")
-    run.folder.delete(manifests.NAME)
+    if are_gone:
+        run.folder.delete(manifests.NAME)

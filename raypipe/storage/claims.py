@@ -10,7 +10,6 @@ another took over changes nothing: nothing rests on clocks. The holder's sign of
 import contextlib
 import json
 import os
-import signal
 import socket
 import subprocess
 import threading
@@ -20,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from raypipe.console import message
+from raypipe.console import leave, message
 from raypipe.errors import UserError
 from raypipe.storage.files import Folder
 
@@ -97,7 +96,7 @@ class Claim:
             epoch, holder = _last(self._folder)
             if epoch > self.epoch and self.lost is None:
                 self.lost = _lost(self._folder, holder)
-                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+                leave.interrupt(self.lost)
 
     def release(self, keep: bool) -> None:
         """Let others work. keep: remember the epoch, where no manifest does."""

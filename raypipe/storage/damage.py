@@ -8,7 +8,9 @@ from typing import Any
 import pyarrow as pa
 import pydantic
 import yaml
+from safetensors import SafetensorError
 
+from raypipe.core import limits
 from raypipe.errors import UserError
 
 UNREADABLE: tuple[type[Exception], ...] = (
@@ -19,6 +21,7 @@ UNREADABLE: tuple[type[Exception], ...] = (
     LookupError,
     OSError,
     RecursionError,
+    SafetensorError,
     StopIteration,
     TypeError,
     ValueError,
@@ -71,7 +74,7 @@ def reason_of(error: BaseException) -> str:
 def parse_json(data: bytes, uri: str, name: str) -> dict[str, Any]:
     """The content of a JSON file of a run: an object. DamagedError for anything else."""
     with reading(uri, name, "JSON"):
-        content = json.loads(data)
+        content = limits.parse_json(data)
     if not isinstance(content, dict):
         raise DamagedError(uri, name, f"must be a JSON object, got {json.dumps(content)[:80]}")
     return content

@@ -63,6 +63,10 @@ class RunDirectory:
     kept: ClassVar[tuple[str, ...]] = ("", "model")
     """Those whose files the manifest names, with their digests."""
 
+    @classmethod
+    def check_output(cls, uri: str) -> None:
+        """UserError for an output that this job cannot have."""
+
     def __init__(self, uri: str):
         self.folder = Folder(uri)
         self.uri = self.folder.uri
@@ -171,7 +175,7 @@ class RunDirectory:
             self.folder.delete("manifest.json")
             self.folder.write("config.yaml", dump(config).encode())
             for name, note in notes.items():
-                self.folder.write(f"{name}.json", json.dumps(note, indent=1).encode())
+                self.write_json(f"{name}.json", note)
         except OSError as error:
             raise UserError(f"output cannot be written: {self.uri}: {error}") from None
 
@@ -291,7 +295,7 @@ class RunDirectory:
 
     def empty_part(self, name: str) -> None:
         """Take a part of the plan back, of which nothing was made; its number is not used again."""
-        self.folder.write(f"{self.plan_folder}/{name}", plans.content(self.plan, (), self._epoch()))
+        self.folder.write(name, plans.content(self.plan, (), self._epoch()))
 
     def write_table(self, name: str, table: pa.Table) -> None:
         """Write a table as one Parquet file that appears whole or not at all."""

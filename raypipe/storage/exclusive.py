@@ -92,7 +92,7 @@ def _delete(filesystem: pafs.FileSystem, path: str) -> None:
     import obstore
 
     store, key = _store_of(filesystem, path)
-    with _as_os_error():
+    with _as_os_error(), contextlib.suppress(FileNotFoundError):  # Google's store says so
         obstore.delete(store, key)
 
 

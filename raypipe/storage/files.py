@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -49,8 +50,9 @@ REFUSALS = {
 SILENT = ("curlCode: 6,", "curlCode: 7,", "curlCode: 28,", "Connection refused")
 """Marks of a store that no try has reached."""
 SILENT_S = 60.0
-"""How long it is not asked again: whoever cleans up would wait anew."""
+"""How long it is not asked again by whoever cleans up (`impatient`)."""
 
+_patience = threading.local()
 _silent: dict[str, float] = {}  # when it may be asked again, by its endpoint and bucket
 
 
@@ -144,16 +146,11 @@ class Folder:
         Without those that file managers leave in every folder that they show.
         """
         names = (Path(info.path).name for info in self._infos(below) if info.is_file)
-        return sorted(
-            name
-            for name in names
-            if not name.endswith(".partial") and not name.startswith(".") and name not in STRANGERS
-        )
+        return sorted(filter(_is_ours, names))
 
     def entries(self) -> list[str]:
-        """Names of all files and folders directly in it, but for half-written files, sorted."""
-        paths = [Path(info.path) for info in self._infos("")]
-        return sorted(path.name for path in paths if path.suffix != ".partial")
+        """Names of all files and folders directly in it, but for what `names` omits, sorted."""
+        return sorted(filter(_is_ours, (Path(info.path).name for info in self._infos(""))))
 
     def clean(self, below: str) -> None:
         """Remove what a killed process left half-written in the folder `below`."""
@@ -172,6 +169,11 @@ class Folder:
         except ValueError as error:
             raise UserError(f"{error}: {self.uri}") from None
         return f"{self._path.rstrip('/')}/{name}"
+
+
+def _is_ours(name: str) -> bool:
+    """Whether a name is neither of a half-written file nor of what file managers leave."""
+    return not name.endswith(".partial") and not name.startswith(".") and name not in STRANGERS
 
 
 def open_uri(uri: str) -> tuple[pafs.FileSystem, str]:
@@ -296,11 +298,21 @@ def read_text(uri: str, what: str) -> str:
 
 
 @contextlib.contextmanager
+def impatient() -> Iterator[None]:
+    """Ask no store again, in this thread, that has just not answered: to clean up after that."""
+    _patience.is_gone = True
+    try:
+        yield
+    finally:
+        _patience.is_gone = False
+
+
+@contextlib.contextmanager
 def storage_errors(uri: str) -> Iterator[None]:
     """Turn storage errors that the user must fix into UserError; leave other errors."""
     store = f"{exclusive.endpoint_of_s3()} {'/'.join(uri.split('/')[:3])}" if "://" in uri else ""
     no_answer = f"the storage does not answer: {uri}: the same command goes on when it does"
-    if time.monotonic() < _silent.get(store, 0.0):
+    if getattr(_patience, "is_gone", False) and time.monotonic() < _silent.get(store, 0.0):
         raise UserError(no_answer)
     try:
         yield

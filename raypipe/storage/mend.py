@@ -1,4 +1,4 @@
-"""DamagedError files of a run, set aside so that they count as missing and are made again."""
+"""Damaged files of a run, set aside so that they count as missing and are made again."""
 
 from collections.abc import Callable, Iterator
 

@@ -13,7 +13,7 @@ import yaml
 from raypipe.config.strict import JobConfig
 from raypipe.core.ids import content_hash
 from raypipe.storage import claims
-from raypipe.storage.damage import parse_json
+from raypipe.storage.damage import parse_json, reading
 from raypipe.storage.files import Folder
 
 PREVIOUS = "previous.json"
@@ -27,8 +27,11 @@ class Directory(Protocol):
 
     folder: Folder
     folders: ClassVar[tuple[str, ...]]
-    plan_folder: ClassVar[str]
     plan_folders: ClassVar[tuple[str, ...]]
+
+    def parts(self) -> list[str]:
+        """Names of the parts of the plan, in order."""
+        ...
 
     def empty_part(self, name: str) -> None:
         """Take a part of the plan back."""
@@ -43,9 +46,12 @@ def keep(run: Directory) -> None:
         return
     names = folder.names()
     files = ["config.yaml", *(n for n in (*NOTES, "manifest.json") if n in names)]
-    found = {name: (folder.read(name) or b"").decode() for name in files}
-    parts = len(folder.names(run.plan_folder))
-    previous = {"files": found, "parts": parts, "made": _made(run, set(folder.entries()))}
+    found = {name: (folder.read(name) or b"").decode(errors="surrogateescape") for name in files}
+    previous = {
+        "files": found,
+        "parts": len(run.parts()),
+        "made": _made(run, set(folder.entries())),
+    }
     folder.write(PREVIOUS, json.dumps(previous, indent=1).encode())
 
 
@@ -75,11 +81,11 @@ def take_back(run: Directory, is_own: bool) -> bool:
             folder.delete_folder(below)
     else:
         assert previous is not None
-        for name in folder.names(run.plan_folder)[previous["parts"] :]:
+        for name in run.parts()[previous["parts"] :]:
             run.empty_part(name)
     for name in ("config.yaml", *NOTES, "manifest.json"):  # the manifest last
         if name in files:
-            folder.write(name, files[name].encode())
+            folder.write(name, files[name].encode(errors="surrogateescape"))
         elif name != "config.yaml" or is_own:
             folder.delete(name)
     folder.delete(PREVIOUS)
@@ -100,8 +106,14 @@ def _made(run: Directory, entries: set[str]) -> str:
 
 
 def _previous(run: Directory) -> dict[str, Any] | None:
+    """What the last start found. DamagedError for a file that does not say so."""
     data = run.folder.read(PREVIOUS)
-    return None if data is None else parse_json(data, run.folder.uri, PREVIOUS)
+    if data is None:
+        return None
+    previous = parse_json(data, run.folder.uri, PREVIOUS)
+    with reading(run.folder.uri, PREVIOUS, "what a start has found"):
+        return {"files": {**previous["files"]}, "parts": int(previous["parts"]),
+                "made": str(previous["made"])}  # fmt: skip
 
 
 def _was_empty(previous: dict[str, Any] | None) -> bool:

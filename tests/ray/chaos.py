@@ -23,8 +23,7 @@ import psutil
 from ray.cluster_utils import Cluster
 
 ROOT = Path(__file__).parents[2]
-if str(ROOT) not in sys.path:
-    sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(ROOT))  # before others' packages named tests
 
 from raypipe.storage import claims  # noqa: E402
 from raypipe.storage.files import Folder  # noqa: E402
@@ -113,6 +112,17 @@ class Playground:
         self.start_driver()
         return "killed the driver, started it again"
 
+    def signal_driver(self) -> str:
+        """End the driver as Ctrl-C or a scheduler does, and run the same command again."""
+        number = self.random.choice([signal.SIGINT, signal.SIGTERM])
+        self.driver.send_signal(number)
+        status = self.driver.wait(timeout=PATIENCE_S)
+        if status == 0:  # the run came to its end meanwhile
+            return "signalled the driver at the end"
+        assert status == 128 + number, self.tail()
+        self.start_driver()
+        return f"ended the driver by {number.name}, started it again"
+
     def kill_head(self) -> str:
         """SIGKILL the head, and with it the cluster; resubmit to a new one."""
         for node in [self.cluster.head_node, *self.cluster.worker_nodes]:
@@ -166,15 +176,15 @@ class Playground:
         return "killed the storage for 3 s"
 
     def flip_bit(self) -> str:
-        """One bit of a file of embeddings changes on the disk; its batch must be made again."""
-        files = sorted((self.output / "embeddings").glob("*.parquet"))
-        if not files:
+        """One bit of a stored file of embeddings changes; its batch must be made again."""
+        names = self.run.names("embeddings")
+        if not names:
             return "no file to flip a bit of"
-        file = self.random.choice(files)
-        data = bytearray(file.read_bytes())
+        name = f"embeddings/{self.random.choice(names)}"
+        data = bytearray(self.run.read(name) or b"")
         data[self.random.randrange(len(data))] ^= 1 << self.random.randrange(8)
-        file.write_bytes(data)
-        return f"flipped a bit of {file.name}"
+        self.run.write(name, bytes(data))
+        return f"flipped a bit of {name}"
 
     def wait_for(self, batches: int) -> None:
         """Until there are so many batches, or the job has ended."""
@@ -210,6 +220,7 @@ FAULTS: dict[str, Callable[[Playground], str]] = {
     "second": Playground.second_driver,
     "store": Playground.kill_store,
     "flip": Playground.flip_bit,
+    "signal": Playground.signal_driver,
 }
 
 
@@ -227,7 +238,7 @@ def chaos(
     undisturbed: a run that nothing happened to; None makes one at the end.
     """
     rng = random.Random(seed)
-    kinds = kinds or rng.choices(list(FAULTS), weights=[3, 3, 1, 1, 3, 1, 1, 1, 2], k=n_faults)
+    kinds = kinds or rng.choices(list(FAULTS), weights=[3, 3, 1, 1, 3, 1, 1, 1, 2, 1], k=n_faults)
     seeds = seeds_for(n_faults)
     with tempfile.TemporaryDirectory() as name, _environment(), _store("store" in kinds) as store:
         folder = Path(name)

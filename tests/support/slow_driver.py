@@ -11,6 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # before others' packages named tests
 
+from raypipe.console import leave
 from raypipe.storage import claims
 from raypipe.studies.consistency.run import Run
 from tests.support import stand_in
@@ -38,4 +39,4 @@ if __name__ == "__main__":
     if "STOP_AFTER" in os.environ:
         stop_after(os.environ["STOP_AFTER"], Path(os.environ["STOP_AT"]))
     stand_in.work.steps = stand_in.steps
-    stand_in.JOB.main()
+    leave.run(stand_in.JOB.main)

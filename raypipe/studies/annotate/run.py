@@ -16,10 +16,13 @@ class AnswerRun(RunDirectory):
 
     does = "collects answers"
 
-    def __init__(self, uri: str):
+    @classmethod
+    def check_output(cls, uri: str) -> None:
         """UserError for a bucket, which cannot hold a database."""
         if "://" in uri:
             raise UserError(f"answers are collected on a local disk, got output {uri}")
+
+    def __init__(self, uri: str):
         super().__init__(uri)
         self.path = Path(self.uri)
 

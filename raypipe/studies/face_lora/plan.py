@@ -197,8 +197,8 @@ def _pairs(config: FaceLora, counts: Counter[str]) -> Found:
     for uri in config.pairs:
         folder = Folder(uri)
         for name, pairs in tables(folder, "pairs", columns):
-            columns = ["photo_id", "width", "height"]
-            photos = parquet.read(folder, f"photos/{name}", columns, schema.PHOTOS)
+            sizes = ["photo_id", "width", "height"]
+            photos = parquet.read(folder, f"photos/{name}", sizes, schema.PHOTOS)
             sides = {p["photo_id"]: (p["width"], p["height"]) for p in photos.to_pylist()}
             for row, pair in enumerate(pairs.to_pylist()):
                 reason = _left_out(pair, sides[pair["photo_id"]], config)

@@ -49,6 +49,3 @@ class SplitPlan(PairRun):
     plan = schema.SPLITS
     plan_folder = "splits"
     keys = ()  # a photo that is there twice has two rows
-
-    def batch_files(self, config: Any) -> Iterator[BatchFile]:
-        return PairRun(self.uri).batch_files(config)

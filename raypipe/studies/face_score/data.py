@@ -16,7 +16,7 @@ import pyarrow as pa
 from raypipe.config.sections import SPLITS
 from raypipe.core.pictures import open_picture
 from raypipe.errors import UserError
-from raypipe.inputs.runs import pairs_of
+from raypipe.inputs.runs import batch_files, pairs_of
 from raypipe.models.reward.input import crop_face
 from raypipe.storage import schema
 from raypipe.storage.damage import parse_json
@@ -83,7 +83,7 @@ def _pairs(
     """(split, row of CROPS) of every usable pair; the others are counted."""
     for uri in uris:
         folder = Folder(uri)
-        for name in folder.names("pairs"):
+        for name in batch_files(folder, "pairs"):
             for pair in pairs_of(folder, name):
                 if pair["status"] != schema.OK:
                     counts["refused"] += 1
