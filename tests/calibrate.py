@@ -105,6 +105,7 @@ VARIANTS: dict[str, dict[str, object]] = {
     "heavy tails": {"heavy": True},
     "correlated 0.7": {"alike": 0.7},
     "10 % missing": {"lost": 0.1},
+    "50 % missing": {"lost": 0.5},
     "10 % of seeds broken off": {"lost_seeds": 0.1},
     "noise of prompts lognormal 0.5": {"skew": 0.5},
     "effects of prompts lognormal 0.5": {"one_sided": 0.5},

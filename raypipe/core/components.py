@@ -25,7 +25,7 @@ from raypipe.core.pairs import FloatArray, n_images_of
 QUANTILES = 64
 """Of the spread over seeds, that expectations are taken over."""
 
-FEW_SEEDS = 4
+COMPONENT_SEEDS = 4
 """Seeds that the components need: two disjoint pairs."""
 
 
@@ -96,9 +96,9 @@ def variance_components(pair_differences: ArrayLike, design: Design = "crossed")
     """
     d_PM = np.asarray(pair_differences, dtype=np.float64)
     n, n_prompts = n_images_of(d_PM.shape[1]), len(d_PM)
-    if n_prompts < 2 or n < FEW_SEEDS:
+    if n_prompts < 2 or n < COMPONENT_SEEDS:
         raise ValueError(
-            f"components need two or more prompts and {FEW_SEEDS} or more seeds, "
+            f"components need two or more prompts and {COMPONENT_SEEDS} or more seeds, "
             f"got {n_prompts} and {n}"
         )
     zeta_1, zeta_2 = _pair_moments(d_PM - d_PM.mean(), n)

@@ -152,7 +152,8 @@ def _of_sums(
     """From each picture's sum of differences over its pairs; 0 where it is missing."""
     n_P = both_PN.sum(axis=1)
     mean_P = r_PN.sum(axis=1) / np.maximum(n_P * (n_P - 1), 1)
-    counts = n_P >= (3 if design == "crossed" else 2)
+    few_seeds = both_PN.any(axis=0).sum() < FEW_SEEDS  # for no verdict, but the mean is there
+    counts = n_P >= (2 if design == "nested" or few_seeds else 3)
     psi_PN = (2 * r_PN - (n_P * mean_P)[:, None]) / np.maximum(n_P - 2, 1)[:, None]
     return _estimate(mean_P, psi_PN, both_PN, counts, largest, design, alpha)
 
@@ -231,21 +232,23 @@ def _seed_variances(
 ) -> tuple[float, float, float]:
     """V_S, V_PS and its degrees of freedom, where pictures may be missing.
 
-    Seed i reaches the mean through its pictures, each with the weight 1 / (P n_p). Their values
-    are taken around their own prompt's mean, so that a prompt's level does not pass for the effect
-    of the seeds that it has. Without missing pictures these are the formulas of this file's top.
+    Seed i reaches the mean through its pictures, each with a weight of about 1 / (P n_p). Their
+    values are taken around their own prompt's mean, so that a prompt's level does not pass for the
+    effect of the seeds that it has. Without missing pictures these are the formulas of this file's top.
     """
     there = both_PN.any(axis=0)
     e_PN = np.where(both_PN, psi_PN - mean_P[:, None], 0.0)[:, there]
     both_PN = both_PN[:, there]
     n_P, p_N = both_PN.sum(axis=1), both_PN.sum(axis=0)
     n_prompts, n_seeds = both_PN.shape
-    weight_P = 1 / (n_prompts * n_P)
+    # a value around its prompt's mean of n_p is short by (n_p - 1) / n_p: hence n_p - 1
+    weight_P = 1 / (n_prompts * (n_P - 1))
+    shrink = (n_seeds - 1) / n_seeds
     reach_N = weight_P @ e_PN
-    v_s = n_seeds / (n_seeds - 1) * float((reach_N**2).sum())
+    v_s = shrink * float((reach_N**2).sum())
     rest_PN = np.where(both_PN, e_PN - e_PN.sum(axis=0) / p_N, 0.0)
-    lost_PN = n_P[:, None] / (n_P[:, None] - 1) * (p_N / np.maximum(p_N - 1, 1))
-    v_ps = float(((weight_P[:, None] * rest_PN) ** 2 * lost_PN).sum())
+    own_N = p_N / np.maximum(p_N - 1, 1)
+    v_ps = shrink * float(((weight_P[:, None] * rest_PN) ** 2 * own_N).sum())
     return v_s, v_ps, float((n_prompts - 1) * (n_seeds - 1))
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import scipy
 from numpy.typing import ArrayLike
 
-from raypipe.core.components import FEW_SEEDS, Components, variance_components
+from raypipe.core.components import COMPONENT_SEEDS, Components, variance_components
 from raypipe.core.differences import Design
 from raypipe.core.pairs import n_images_of
 
@@ -62,8 +62,8 @@ def power_table(
     n_prompts, n_seeds = len(d_PM), n_images_of(d_PM.shape[1])
     difference = float(d_PM.mean())
     table = PowerTable(difference, None, None, None, n_prompts, n_seeds, alpha, rows=[])
-    if n_prompts < 2 or n_seeds < FEW_SEEDS:
-        rule = f"power needs two or more prompts and {FEW_SEEDS} or more seeds"
+    if n_prompts < 2 or n_seeds < COMPONENT_SEEDS:
+        rule = f"power needs two or more prompts and {COMPONENT_SEEDS} or more seeds"
         return replace(table, reason=rule)
     parts = variance_components(d_PM, design)
     sds = (parts.between**0.5, parts.within(n_seeds) ** 0.5, parts.shared(n_seeds) ** 0.5)

@@ -64,7 +64,7 @@ def split_half(
         order_N = rng.permutation(n_seeds)
         halves = [
             s_PM[:, pair_NN[own[first], own[second]]]
-            for own in (order_N[:half], order_N[half : 2 * half])
+            for own in (np.sort(order_N[:half]), np.sort(order_N[half : 2 * half]))
         ]
         p_value = compare_pairs(halves[0], halves[1], design=design, alpha=alpha).p_value
         significant += p_value is not None and p_value < alpha

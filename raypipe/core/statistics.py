@@ -18,11 +18,10 @@ from numpy.typing import ArrayLike
 
 from raypipe.core import paired
 from raypipe.core.bootstrap import bootstrap_mean
-from raypipe.core.differences import FEW_SEEDS, Difference, compare_pairs
+from raypipe.core.differences import FEW_SEEDS, Difference
+from raypipe.core.differences import compare_pairs as compare_pairs  # where scripts look for it
 from raypipe.core.estimates import Estimate, Significance
 from raypipe.core.pairs import FloatArray
-
-__all__ = ["compare_pairs"]
 
 Verdict = Literal[
     "a_more_consistent",
@@ -206,11 +205,11 @@ def decide(difference: Difference, p_adjusted: float | None) -> tuple[Verdict, s
     is claimed where the interval, which is of this comparison alone, excludes zero and the
     corrected p-value does not.
     """
-    few = f"a verdict needs {FEW_PROMPTS} prompts, got {difference.n_prompts}"
     if difference.n_seeds is not None and difference.n_seeds < FEW_SEEDS:
         return "too_few_seeds", str(difference.reason)
     if difference.n_prompts < FEW_PROMPTS:
-        return "too_few_prompts", few
+        reason = f"a verdict needs {FEW_PROMPTS} prompts, got {difference.n_prompts}"
+        return "too_few_prompts", reason
     if p_adjusted is None or difference.low is None or difference.high is None:
         zero = difference.mean == 0
         return ("no_difference_shown" if zero else "undecided"), str(difference.reason)

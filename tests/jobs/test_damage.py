@@ -319,6 +319,14 @@ def test_what_check_finds_is_mended(run, whole, name):
     assert check(run).returncode == 0
 
 
+def test_what_cannot_be_made_again_leaves_a_run_finished(run):
+    hurt(run, "encoders.json", "flipped")
+    done = check(run, "--mend")
+    assert done.returncode == 1
+    assert "encoders.json cannot be made again; restore it" in done.stderr
+    assert "already complete" in job(run).stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

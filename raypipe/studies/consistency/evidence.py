@@ -33,9 +33,8 @@ NO_COMPLETE = Missing("no prompt has an image for every seed in all models")
 class Pair:
     """The scores of two models on the prompts that both could be scored on.
 
-    Each prompt's two scores come from the same seeds: a seed that failed on one side is left out
-    on the other side too, so these may differ from the scores of the models by themselves. P is
-    the number of prompts; all arrays are (P,) and in the order of `prompt_ids`.
+    Each prompt's scores come from the same seeds: one that failed in some model of the run is left
+    out in all. P is the number of prompts; all arrays are (P,) and in the order of `prompt_ids`.
     """
 
     a: str
@@ -127,6 +126,7 @@ def difference_record(found: Difference) -> dict[str, Any]:
         "variance": asdict(found.variance),
         "n_prompts": found.n_prompts,
         "n_seeds": found.n_seeds,
+        "left_out": found.left_out,
     }
 
 

@@ -56,8 +56,18 @@ def _about_comparisons(
                 f"{a} against {b}: images come from more than one kind of device "
                 f"({', '.join(kinds)}); equal seeds give slightly different images on each."
             )
-    if len(results["comparisons"]) > 1:
-        n = len(results["comparisons"])
+        if comparison["left_out"] > n:
+            found.append(
+                f"{a} against {b}: the verdict leaves out {count(comparison['left_out'], 'prompt')} "
+                "with fewer than three common pictures."
+            )
+        if comparison["n_seeds"] in range(1, 8):
+            found.append(
+                f"{a} against {b}: what a seed does to all prompts is seen through "
+                f"{comparison['n_seeds']} shared seeds only, so that the interval is wide."
+            )
+    n = sum(comparison["p_value"] is not None for comparison in results["comparisons"])
+    if n > 1:
         found.append(f"p-values are adjusted for {n} comparisons by Holm's method.")
     return found
 

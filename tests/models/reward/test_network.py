@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from raypipe.models.reward import load_upstream_state_dict
 from raypipe.models.reward.keys import UNUSED, Geometry, geometry, port_name, upstream_names
 from raypipe.models.reward.network import (
     RewardNetwork,
-    load_upstream_state_dict,
     new_network,
     upstream_state_dict,
 )

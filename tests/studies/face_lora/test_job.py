@@ -52,6 +52,14 @@ def test_the_plan_has_every_pair_that_will_do_and_counts_the_others(config):
     assert len(set(texts["text"].to_pylist())) == len(texts)
 
 
+def test_two_pair_runs_are_planned_one_after_the_other(config, inputs, tmp_path):
+    more = pair_runs.write(tmp_path / "more", 12, first=100)
+    one = lora_plan.plan(config(kinds=["photo"]))[2]
+    runs = (str(inputs / "pairs"), str(more))
+    both = lora_plan.plan(config(kinds=["photo"]).model_copy(update={"pairs": runs}))[2]
+    assert both["train"] == 2 * one["train"]
+
+
 def test_general_pictures_come_with_the_keep_term_alone(config):
     pictures, _, counts = lora_plan.plan(config(loss={"keep": 0.0}))
     assert "general" not in counts

@@ -273,7 +273,7 @@ def test_the_ground_truth_judges_pairs(made):
     found = verdicts(run.folder, "test")
     assert sum(len(right) for right in found.values()) == n > 0
     assert np.mean([one for right in found.values() for one in right]) > 0.9
-    with pytest.raises(UserError, match="sources/0000.parquet is missing"):
+    with pytest.raises(UserError, match=r"sources/0000\.parquet is missing"):
         verdicts(pair_run.PairRun(f"{run.uri}/photos").folder)
 
 

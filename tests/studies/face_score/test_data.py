@@ -1,6 +1,7 @@
 """The training table of Face Score, and the pair runs that it refuses."""
 
 import io
+import shutil
 
 import numpy as np
 import pyarrow as pa
@@ -30,6 +31,15 @@ def test_every_pair_becomes_a_row_of_crops(tmp_path):
     assert np.array_equal(good, picture[top:bottom, left:right])
     assert good.shape == bad.shape
     assert (good != bad).any()
+
+
+def test_a_copy_of_a_batch_is_no_batch(tmp_path):
+    run = pair_runs.write(tmp_path / "pairs")
+    for folder in ("pairs", "photos"):
+        file = run / folder / "0000-00000000.parquet"
+        shutil.copy(file, file.with_name("0000-00000000 copy.parquet"))
+    counts = pairs.prepare([str(run)], Folder(str(tmp_path / "out")), ["photo", "roundtrip"])
+    assert counts == {"train": 32, "validation": 8, "test": 8}
 
 
 def test_rows_are_read_where_they_lie(tmp_path, monkeypatch):
