@@ -234,7 +234,7 @@ def _seed_variances(
 
     Seed i reaches the mean through its pictures, each with a weight of about 1 / (P n_p). Their
     values are taken around their own prompt's mean, so that a prompt's level does not pass for the
-    effect of the seeds that it has. Without missing pictures these are the formulas of this file's top.
+    effect of the seeds that it has. Without missing pictures these are the formulas above.
     """
     there = both_PN.any(axis=0)
     e_PN = np.where(both_PN, psi_PN - mean_P[:, None], 0.0)[:, there]

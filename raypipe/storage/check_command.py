@@ -105,7 +105,7 @@ def _mend(run: RunDirectory, found: list[DamagedError]) -> None:
     finally:
         claim = claims.held(run.folder)
         if claim is not None:
-            claim.release(keep=True)
+            claim.release(keep=run.folder.read(manifests.NAME) is None)
 
 
 def _set_aside(run: RunDirectory, found: list[DamagedError]) -> None:

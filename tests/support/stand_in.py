@@ -25,6 +25,7 @@ if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
 from raypipe.config.sections import Storage  # noqa: E402
+from raypipe.console import leave  # noqa: E402
 from raypipe.engine import monitor  # noqa: E402
 from raypipe.engine.stage import Device, Step  # noqa: E402
 from raypipe.inputs.codec import Encoded, encode  # noqa: E402
@@ -112,4 +113,4 @@ real_steps = work.steps
 if __name__ == "__main__":
     work.steps = steps
     monitor.RECORD_S = float(os.environ.get("STAND_IN_RECORD_S", monitor.RECORD_S))
-    JOB.main()
+    leave.run(JOB.main)  # as jobs/consistency.py does

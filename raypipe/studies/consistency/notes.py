@@ -56,11 +56,9 @@ def _about_comparisons(
                 f"{a} against {b}: images come from more than one kind of device "
                 f"({', '.join(kinds)}); equal seeds give slightly different images on each."
             )
+        few = count(comparison["left_out"], "prompt")
         if comparison["left_out"] > n:
-            found.append(
-                f"{a} against {b}: the verdict leaves out {count(comparison['left_out'], 'prompt')} "
-                "with fewer than three common pictures."
-            )
+            found.append(f"{a} against {b}: the verdict leaves out {few} with two common pictures.")
         if comparison["n_seeds"] in range(1, 8):
             found.append(
                 f"{a} against {b}: what a seed does to all prompts is seen through "
